@@ -1,0 +1,46 @@
+# Everything a newcomer or CI calls. `make help` lists it.
+PYTHON ?= python3
+HOME_DIR ?= ./demo
+SERVE ?= 1
+BIN := .venv/bin
+
+.PHONY: help install demo serve test check format bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: .venv/.installed  ## set .venv up; does nothing when it is up to date
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "samespace needs Python 3.11 or newer, got " + sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install  ## upgrade a model on real data without backfilling; SERVE=0 stops before the page
+	rm -rf $(HOME_DIR)
+	$(BIN)/samespace --home $(HOME_DIR) demo
+	$(if $(filter 0,$(SERVE)),,$(BIN)/samespace --home $(HOME_DIR) serve)
+
+serve: install  ## open the page on the demo's home
+	$(BIN)/samespace --home $(HOME_DIR) serve
+
+test: install  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: install  ## formatting, lint, types, layers, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+format: install  ## format and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install  ## every benchmark of bench/RESULTS.md (a few minutes)
+	$(BIN)/python -m bench
+
+clean:  ## remove what the targets made
+	rm -rf .venv demo .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

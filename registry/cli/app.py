@@ -1,0 +1,68 @@
+"""The root command: its options, and its subcommands, each imported when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from registry import __version__
+from registry.cli.context import Context
+from registry.errors import SamespaceError
+
+_COMMANDS = {
+    "demo": ("registry.cli.demo", "Upgrade a model on real data, without backfilling, and see whether it works."),
+    "serve": ("registry.cli.serve", "Open the page with models, galleries and the compatibility matrix."),
+    "db": ("registry.cli.db", "Look after the database."),
+    "model": ("registry.cli.model", "Register, list and alias model versions."),
+    "gallery": ("registry.cli.gallery", "Create galleries, append vectors, search."),
+    "benchmark": ("registry.cli.benchmark", "Create labelled galleries, on which verdicts are measured."),
+    "train": ("registry.cli.train", "Train an encoder, independent of older ones or compatible with one."),
+    "fit": ("registry.cli.fit", "Fit a bridge between two spaces, or a way into a relative one."),
+    "evaluate": ("registry.cli.evaluate", "Measure the compatibility matrix of a benchmark."),
+    "compare": ("registry.cli.compare", "May a new version replace an old one without backfilling?"),
+}
+
+
+class _Lazy(click.Group):
+    """Knows its commands by name; `--help` shows them without importing any."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(_COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except SamespaceError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="samespace")
+@click.option(
+    "--home",
+    envvar="SAMESPACE_HOME",
+    default="./samespace-home",
+    show_default=True,
+    help="The registry's folder [$SAMESPACE_HOME].",
+)
+@click.option(
+    "--database",
+    envvar="SAMESPACE_DATABASE",
+    help="PostgreSQL address for the facts; SQLite in the home by default [$SAMESPACE_DATABASE].",
+)
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output.")
+@click.pass_context
+def app(ctx: click.Context, home: str, database: str | None, as_json: bool) -> None:
+    """Keep stored embeddings usable by every later version of their model."""
+    ctx.obj = Context(home=home, database=database, as_json=as_json)

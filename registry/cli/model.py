@@ -1,0 +1,110 @@
+"""`samespace model`: versions, aliases, and the transforms between their spaces."""
+
+from __future__ import annotations
+
+import click
+
+from registry.cli.context import Context, pass_context
+
+
+@click.group("model")
+def command() -> None:
+    """Register, list and alias model versions."""
+
+
+@command.command("register")
+@click.argument("model")
+@click.option("--dim", type=int, required=True, help="Width of its vectors.")
+@click.option("--metric", type=click.Choice(["cosine", "dot", "l2"]), default="cosine", show_default=True)
+@click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
+@click.option("--source", help="Where the encoder is, such as models:/products/7; kept as a link.")
+@click.option("--parent", help="The version that it replaces or stays compatible with, such as products/1.")
+@click.option("--method", default="independent", show_default=True, help="How it was trained.")
+@click.option("--run-id", help="Its MLflow run.")
+@click.option(
+    "--fingerprint", "-f", multiple=True, metavar="KEY=VALUE", help="What decides its space; may be repeated."
+)
+@click.option("--tag", "-t", multiple=True, metavar="KEY=VALUE", help="A free note; may be repeated.")
+@pass_context
+def register(
+    context: Context, model: str, dim: int, metric: str, dtype: str, source: str | None, parent: str | None, method: str,
+    run_id: str | None, fingerprint: tuple[str, ...], tag: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Register the next version of MODEL."""
+    with context.open() as reg:
+        version = reg.register_version(
+            model, dim=dim, metric=metric, dtype=dtype, source=source, parent=parent, method=method, run_id=run_id,
+            fingerprint=_pairs(fingerprint) or None, tags=_pairs(tag),
+        )  # fmt: skip
+    if not context.report(version):
+        click.echo(
+            f"registered {version.ref} ({version.dim}-d, {version.metric}, fingerprint {version.fingerprint[:12]})"
+        )
+
+
+def _pairs(given: tuple[str, ...]) -> dict[str, str]:
+    for item in given:
+        if "=" not in item:
+            raise click.BadParameter(f"{item!r} is not KEY=VALUE")
+    return dict(item.split("=", 1) for item in given)
+
+
+@command.command("list")
+@click.argument("model", required=False)
+@pass_context
+def list_(context: Context, model: str | None) -> None:
+    """List versions, of MODEL or of all models."""
+    with context.open() as reg:
+        versions = reg.versions(model)
+    if context.report(versions):
+        return
+    rows = [
+        (
+            v.ref,
+            ", ".join(v.aliases),
+            str(v.dim),
+            v.metric,
+            v.method,
+            v.parent or "",
+            v.fingerprint[:12],
+            v.source or "",
+        )
+        for v in versions
+    ]
+    columns = ("version", "aliases", "dim", "metric", "method", "parent", "fingerprint", "source")
+    context.table(
+        "Versions",
+        columns,
+        rows,
+        empty="no versions yet: 'samespace model register' adds one, 'samespace demo' shows how",
+    )
+
+
+@command.command("alias")
+@click.argument("model")
+@click.argument("alias")
+@click.argument("number", type=int)
+@pass_context
+def alias(context: Context, model: str, alias: str, number: int) -> None:
+    """Let MODEL@ALIAS mean version NUMBER from now on."""
+    with context.open() as reg:
+        reg.set_alias(model, alias, number)
+    if not context.report({"alias": f"{model}@{alias}", "version": f"{model}/{number}"}):
+        click.echo(f"{model}@{alias} is {model}/{number}")
+
+
+@command.command("graph")
+@pass_context
+def graph(context: Context) -> None:
+    """List the transforms between spaces."""
+    with context.open() as reg:
+        transforms = reg.transforms()
+    if context.report(transforms):
+        return
+    rows = [(t.id, t.kind, t.source, t.target, f"{t.source_dim} -> {t.target_dim}", t.run_id or "") for t in transforms]
+    context.table(
+        "Transforms",
+        ("id", "kind", "source", "target", "dims", "run"),
+        rows,
+        empty="no transforms yet: 'samespace fit' makes one",
+    )

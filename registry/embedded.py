@@ -1,0 +1,311 @@
+"""The embedded registry: everything in one folder (and, if wished, facts in PostgreSQL), in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from registry import evaluating, reading, writing
+from registry.home import Home
+from registry.services import audit, evidence, galleries, models, transforms
+from registry.transforms import Transform
+from registry.types import (
+    AnchorSet,
+    Change,
+    Comparison,
+    Embeddings,
+    Evaluation,
+    Gallery,
+    Hits,
+    Ids,
+    Matrix,
+    Model,
+    TransformInfo,
+    Version,
+)
+from registry.vectors import Array
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """A registry of model versions, galleries, transforms and evidence. Open one with `registry.connect`.
+
+    It is safe to share between threads, and several processes may open one home.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    @classmethod
+    def open(cls, home: str | os.PathLike[str], *, database: str | None = None) -> Self:
+        """Open the registry in `home`, creating it on first use."""
+        return cls(Home(home, database=database))
+
+    def __repr__(self) -> str:
+        return f"Registry({str(self._home.root)!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of database connections; what was acknowledged is already on disk."""
+        self._home.database.close()
+
+    @property
+    def home(self) -> str:
+        """The folder."""
+        return str(self._home.root)
+
+    # Models and versions
+
+    def register_version(
+        self,
+        model: str,
+        *,
+        dim: int,
+        metric: str = "cosine",
+        normalized: bool | None = None,
+        dtype: str = "float32",
+        source: str | None = None,
+        parent: str | None = None,
+        method: str = "independent",
+        run_id: str | None = None,
+        fingerprint: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Version:
+        """Register the next version of `model`, which is created with its first one. Versions never change.
+
+        Args:
+            model: the model's name.
+            dim: width of its vectors, 1 to 65536.
+            metric: `cosine`, `dot` or `l2`: how its vectors are compared.
+            normalized: whether the encoder's vectors have length 1; by default, whether the metric is cosine.
+            dtype: `float32` or `float16`: how its vectors are stored.
+            source: where the encoder is, such as `models:/products/7` or `runs:/<id>/encoder.safetensors`; a link, kept as it is.
+            parent: the version that this one was trained to stay compatible with, or replaces.
+            method: how it was trained, such as `independent` or `oca`.
+            run_id: its MLflow run.
+            fingerprint: JSON values that decide the vector space: digest of the weights, preprocessing, pooling, …
+            tags: free notes.
+
+        Raises:
+            InvalidInput: a value that no version can have.
+            NotFound: the parent is not registered.
+            AlreadyExists: a version of this model has this very fingerprint.
+        """
+        normalized = metric == "cosine" if normalized is None else normalized
+        with self._home.database.writing() as session:
+            return models.register(
+                session, model, dim=dim, metric=metric, normalized=normalized, dtype=dtype, source=source, parent=parent,
+                method=method, run_id=run_id, fingerprint=fingerprint, tags=tags,
+            )  # fmt: skip
+
+    def models(self) -> list[Model]:
+        """All models by name."""
+        with self._home.database.reading() as session:
+            return models.models(session)
+
+    def versions(self, model: str | None = None) -> list[Version]:
+        """The versions of a model, oldest first; of all models if none is named. NotFound for an unknown model."""
+        with self._home.database.reading() as session:
+            return models.versions(session, model)
+
+    def version(self, ref: str) -> Version:
+        """One version: `products/2` or `products@champion`. NotFound if there is none."""
+        with self._home.database.reading() as session:
+            return models.version(session, ref)
+
+    def set_alias(self, model: str, alias: str, number: int) -> None:
+        """Let `model@alias` mean version `number`; the alias moves if it exists."""
+        with self._home.database.writing() as session:
+            models.set_alias(session, model, alias, number)
+
+    def set_tag(self, ref: str, key: str, value: str) -> None:
+        """Note `key` = `value` on a version, replacing what was noted."""
+        with self._home.database.writing() as session:
+            models.set_tag(session, ref, key, value)
+
+    # Galleries
+
+    def create_gallery(self, name: str, *, id_type: str = "string", labels: Sequence[str] = ()) -> Gallery:
+        """Create an empty gallery of items with `string` or `int` ids; label columns make it a benchmark."""
+        with self._home.database.writing() as session:
+            return galleries.create(session, name, id_type=id_type, labels=labels)
+
+    def galleries(self) -> list[Gallery]:
+        """All galleries by name."""
+        with self._home.database.reading() as session:
+            return galleries.galleries(session)
+
+    def gallery(self, name: str) -> Gallery:
+        """One gallery. NotFound if there is none."""
+        with self._home.database.reading() as session:
+            return galleries.to_gallery(galleries.gallery(session, name))
+
+    def append(
+        self, gallery: str, *, version: str, ids: Ids, vectors: Any, labels: Mapping[str, Any] | None = None
+    ) -> int:
+        """Store vectors that `version` made of items. All of the batch is stored, or nothing.
+
+        Args:
+            gallery: the gallery's name.
+            version: the version that computed the vectors.
+            ids: the items' ids (n,), each once.
+            vectors: (n, d) float32, float16 or float64; stored as the version's dtype.
+            labels: label column -> values (n,); needed for items that are new to a benchmark.
+
+        Returns:
+            The number of rows stored.
+
+        Raises:
+            DimensionMismatch: d is not the version's.
+            BadVector: a row with NaN, infinity or only zeros; `.row` says which.
+            DuplicateId: an id twice in the batch.
+            AlreadyExists: an id that this version already wrote.
+            InvalidInput: an empty batch, wrong id types, missing or contradicting labels.
+        """
+        return writing.append(self._home, gallery, version=version, ids=ids, vectors=vectors, labels=labels)
+
+    def delete(self, gallery: str, ids: Ids) -> int:
+        """Remove items and all their vectors; unknown ids are passed over. Returns how many items went."""
+        return writing.delete(self._home, gallery, ids)
+
+    def fetch(self, gallery: str, *, ids: Ids, into: str, allow_unmeasured: bool = False) -> Embeddings:
+        """The vectors of `ids`, in their order, as (n, d) float32 vectors of the space `into`.
+
+        An item stored by several versions comes from the one with the best path. NotFound names a missing id;
+        Incompatible says which segment cannot reach `into`.
+        """
+        return reading.fetch(self._home, gallery, ids=ids, into=into, allow_unmeasured=allow_unmeasured)
+
+    def scan(
+        self, gallery: str, *, into: str, rows: int = 65536, allow_unmeasured: bool = False
+    ) -> Iterator[Embeddings]:
+        """All items in the space `into`, in blocks of at most `rows`; memory is bounded by a few blocks.
+
+        The scan sees the gallery as it was when it began.
+        """
+        return reading.scan(self._home, gallery, into=into, rows=rows, allow_unmeasured=allow_unmeasured)
+
+    def pairs(self, gallery: str, *, source: str, target: str, rows: int = 65536) -> Iterator[tuple[Array, Array]]:
+        """Vectors (n, ds), (n, dt) of the items that both versions embedded, row by row the same items, in blocks.
+
+        What a fit between the two spaces learns from: `align.fit(reg.pairs(...))`. NotFound if one of the versions
+        wrote nothing into the gallery.
+        """
+        return reading.pairs(self._home, gallery, source=source, target=target, rows=rows)
+
+    def search(self, gallery: str, queries: Any, *, version: str, k: int = 10, allow_unmeasured: bool = False) -> Hits:
+        """The k closest items to each query (q, d) that `version` (or a prefix of it) embedded.
+
+        Each segment is searched where its vectors and the queries meet by the best measured path; stored vectors stay
+        as they are. Scores are larger-is-closer. Raises Incompatible where there is no path, Unmeasured where nobody
+        measured it.
+        """
+        return reading.search(self._home, gallery, queries, version=version, k=k, allow_unmeasured=allow_unmeasured)
+
+    def convert(self, vectors: Any, *, source: str, into: str, allow_unmeasured: bool = False) -> Array:
+        """Vectors (n, ds) of the space `source` as float32 vectors (n, dt) of the space `into`."""
+        return reading.convert(self._home, vectors, source=source, into=into, allow_unmeasured=allow_unmeasured)
+
+    # Transforms and anchors
+
+    def add_transform(
+        self, transform: Transform, *, source: str, target: str, run_id: str | None = None
+    ) -> TransformInfo:
+        """Register a map from `source` to `target`. It never changes; its file is checked on every load.
+
+        Raises:
+            DimensionMismatch: its widths are not those of the spaces in this direction.
+            AlreadyExists: this very transform is registered.
+        """
+        with self._home.database.writing() as session:
+            info, tagged = transforms.add(session, transform, source=source, target=target, run_id=run_id)
+            # The file is there before the fact is: a crash between the two leaves a file that nobody refers to.
+            tagged.save(self._home.transform_file(info.id))
+            return info
+
+    def transforms(self) -> list[TransformInfo]:
+        """All transforms, oldest first."""
+        with self._home.database.reading() as session:
+            return transforms.transforms(session)
+
+    def transform(self, id: str) -> Transform:
+        """One registered transform with its parameters."""
+        with self._home.database.reading() as session:
+            transforms.transform(session, id)
+        return self._home.transform(id)
+
+    def add_anchors(
+        self,
+        name: str,
+        *,
+        gallery: str,
+        ids: Ids,
+        anchor: Sequence[int] | None = None,
+        weights: Sequence[float] | None = None,
+        similarity: str = "cosine",
+    ) -> AnchorSet:
+        """Freeze items as the anchors of the relative space `relative/<name>`.
+
+        Without `anchor` and `weights` each item is one anchor; with them, item i counts `weights[i]` for anchor
+        `anchor[i]`, so that prototypes (weighted means) carry over to any version.
+        """
+        listed = writing.known_ids(self._home, gallery, ids)
+        with self._home.database.writing() as session:
+            return transforms.add_anchors(
+                session, name, gallery=gallery, ids=listed, anchor=anchor, weights=weights, similarity=similarity
+            )
+
+    def anchor_sets(self) -> list[AnchorSet]:
+        """All anchor sets by name."""
+        with self._home.database.reading() as session:
+            return transforms.anchor_sets(session)
+
+    # Evidence
+
+    def evaluate(
+        self,
+        benchmark: str,
+        *,
+        versions: Sequence[str] | None = None,
+        label: str | None = None,
+        seed: int = 0,
+        progress: evaluating.Progress | None = None,
+    ) -> Matrix:
+        """Measure every query version x gallery version by every known path, and store what was found.
+
+        Queries and gallery are the benchmark's items that all `versions` embedded (by default all that embedded any),
+        each query's own row left out. Intervals are 95 % paired bootstrap over queries.
+
+        Returns:
+            The matrix for mAP; `matrix` gives it for the other metrics, which are measured too.
+        """
+        return evaluating.evaluate(self._home, benchmark, versions=versions, label=label, seed=seed, progress=progress)
+
+    def evaluations(
+        self, benchmark: str | None = None, *, metric: str | None = None, label: str | None = None
+    ) -> list[Evaluation]:
+        """The newest evaluation of each cell, of every benchmark, metric and label column unless named."""
+        with self._home.database.reading() as session:
+            return evidence.evaluations(session, benchmark=benchmark, metric=metric, label=label)
+
+    def matrix(self, benchmark: str, *, metric: str = "map", label: str | None = None) -> Matrix:
+        """The stored compatibility matrix: metric `cmc@1`, `cmc@5`, `map`, `map@r` or `mrr`, by default the first label."""
+        with self._home.database.reading() as session:
+            return evidence.matrix(session, benchmark, metric=metric, label=label)
+
+    def compare(self, old: str, new: str, *, benchmark: str | None = None, label: str | None = None) -> Comparison:
+        """May `new` replace `old` without backfilling? Verdicts and advice from stored evidence."""
+        with self._home.database.reading() as session:
+            return evidence.compare(session, old, new, benchmark=benchmark, label=label)
+
+    def changes(self, *, limit: int = 100) -> list[Change]:
+        """The audit log, newest first."""
+        with self._home.database.reading() as session:
+            return audit.changes(session, limit=limit)

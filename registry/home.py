@@ -1,0 +1,96 @@
+"""A registry's folder: the database, the galleries, the transforms, and what is kept in memory of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+from threading import Lock
+
+from sqlalchemy import URL
+
+from registry import transforms
+from registry.database import Database
+from registry.errors import CorruptFile, InvalidInput
+from registry.gallery import Dataset, OpenDatasets
+from registry.index import IndexCache
+from registry.transforms import Prefix, Transform
+
+__all__ = ["Home"]
+
+_INDEX_BUDGET_BYTES = 2 << 30
+_TRANSFORMS_KEPT = 256
+
+
+class Home:
+    """Where everything of one registry is.
+
+    <root>/registry.db, <root>/galleries/<gallery>/…lance, <root>/transforms/<id>.safetensors; MLflow's own files,
+    <root>/mlflow.db and <root>/mlruns, belong to `align`.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], *, database: str | None = None) -> None:
+        self.root = FilePath(root).expanduser().resolve()
+        try:
+            for folder in (self.root, self.root / "galleries", self.root / "transforms"):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(
+                f"{self.root} cannot be a registry's home: {error.strerror}; choose a writable folder"
+            ) from error
+        self.database = Database(database or URL.create("sqlite", database=str(self.root / "registry.db")))
+        self.database.ensure()
+        self.indexes = IndexCache(_INDEX_BUDGET_BYTES)
+        self._transforms: OrderedDict[str, Transform] = OrderedDict()
+        self._opened = OpenDatasets()
+        self._lock = Lock()
+
+    def items(self, gallery: str) -> Dataset:
+        """The item columns of a gallery."""
+        return Dataset(str(self.root / "galleries" / gallery / "items.lance"), self._opened)
+
+    def segment(self, gallery: str, version: str) -> Dataset:
+        """The vectors that `version` wrote into a gallery."""
+        return Dataset(str(self.root / "galleries" / gallery / f"{version.replace('/', '-')}.lance"), self._opened)
+
+    def transform_file(self, id: str) -> FilePath:
+        """The file of a registered transform."""
+        return self.root / "transforms" / f"{id}.safetensors"
+
+    def transform(self, id: str) -> Transform:
+        """A registered transform, read once and checked against its checksum and its name."""
+        with self._lock:
+            if id in self._transforms:
+                self._transforms.move_to_end(id)
+                return self._transforms[id]
+        try:
+            found = transforms.load(self.transform_file(id))
+        except FileNotFoundError as error:
+            raise CorruptFile(
+                f"the file of transform {id} is gone from {self.root / 'transforms'}: restore it from a backup"
+            ) from error
+        if not id.endswith(found.digest()[:12]):
+            raise CorruptFile(f"the file of transform {id} holds another transform: restore it from a backup")
+        with self._lock:
+            self._transforms[id] = found
+            while len(self._transforms) > _TRANSFORMS_KEPT:
+                self._transforms.popitem(last=False)
+        return found
+
+    def chain(self, steps: Sequence[str], dim: int, *, normalize: bool) -> list[Transform]:
+        """The transforms of a path's side, in order; `[:n]` is a plain prefix of what comes in, `dim` wide."""
+        found: list[Transform] = []
+        for step in steps:
+            if not step.startswith("[:"):
+                found.append(self.transform(step))
+                continue
+            width, directions = (found[-1].target_dim, found[-1].normalize) if found else (dim, normalize)
+            found.append(Prefix(from_dim=width, to_dim=int(step[2:-1]), normalize=directions))
+        return found
+
+    def forget_transform(self, id: str) -> None:
+        """Remove the file of a transform whose registration failed."""
+        with contextlib.suppress(FileNotFoundError):
+            self.transform_file(id).unlink()

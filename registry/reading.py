@@ -1,0 +1,251 @@
+"""Reading galleries into the space that the caller asks for: fetch, scan, search, convert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy.orm import Session
+
+from registry.errors import Incompatible, InvalidInput, NotFound
+from registry.gallery import Dataset, vectors_of
+from registry.home import Home
+from registry.index import FlatIndex, empty_hits, ids_array, merge, search_blocks
+from registry.services import evidence, galleries, models, transforms
+from registry.tables import GalleryRow
+from registry.transforms import Transform
+from registry.types import Embeddings, Hits, Path
+from registry.vectors import Array, Metric, as_rows, check_finite
+from registry.writing import id_column, require_known
+
+__all__ = ["convert", "fetch", "pairs", "scan", "search"]
+
+_BLOCK_ROWS = 65536
+_MOST_HITS = 65536
+_CACHED_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A segment to read: at which state, by which path, through which transforms on the stored side."""
+
+    dataset: Dataset
+    version: str
+    lance_version: int
+    rows: int
+    path: Path
+    stored: tuple[Transform, ...]
+
+    def ids(self) -> pa.Array:
+        return self.dataset.column("id", self.lance_version)
+
+    def mapped(self, rows: Array, *, zeros: bool = False) -> Array:
+        return _through(self.stored, rows, zeros=zeros)
+
+
+def _through(chain: Sequence[Transform], rows: Array, *, zeros: bool = False) -> Array:
+    """Map rows through a chain; a row that ends as only zeros has no direction left, and is refused unless `zeros`."""
+    for transform in chain:
+        rows = check_finite(transform.apply(rows), what=f"vectors mapped by {transform.kind}", zeros=zeros)
+    return rows.astype(np.float32, copy=False)
+
+
+def convert(home: Home, vectors: Any, *, source: str, into: str, allow_unmeasured: bool) -> Array:
+    """Turn vectors of one space into vectors of another; see `Registry.convert`."""
+    with home.database.reading() as session:
+        source, into = transforms.resolve_space(session, source), transforms.resolve_space(session, into)
+        dim, metric, _ = transforms.space_facts(session, source)
+        path = evidence.best_lead(session, transforms.graph(session), source, into, allow_unmeasured=allow_unmeasured)
+    rows = check_finite(as_rows(vectors, dim=dim))
+    converted = _through(home.chain(path.query, dim, normalize=metric == "cosine"), rows)
+    return converted if path.length else converted.copy()  # never the caller's own array
+
+
+def _sources(
+    home: Home, row: GalleryRow, *, way: Callable[[str], Path], steps: Callable[[Path], Sequence[str]]
+) -> list[_Source]:
+    """Every segment of a gallery that `way` can read, with the stored-side `steps` of its path, the best first.
+
+    Raises:
+        Incompatible: a segment cannot be read, and it holds items that no other segment has.
+    """
+    found: list[_Source] = []
+    unread: list[tuple[Incompatible, pa.Array]] = []
+    for segment in (s for s in row.segments if s.lance_version):
+        version = segment.version
+        dataset = home.segment(row.name, version.ref)
+        try:
+            path = way(version.ref)
+        except Incompatible as error:
+            unread.append((error, dataset.column("id", segment.lance_version)))
+            continue
+        chain = home.chain(steps(path), version.dim, normalize=version.metric == "cosine")
+        found.append(_Source(dataset, version.ref, segment.lance_version, segment.rows, path, tuple(chain)))
+    for why, ids in unread:
+        for source in found:
+            ids = ids.filter(pc.invert(pc.is_in(ids, value_set=source.ids())))
+        if len(ids):
+            raise why
+    return sorted(found, key=_by_quality)
+
+
+def _leading(home: Home, session: Session, row: GalleryRow, into: str, *, allow_unmeasured: bool) -> list[_Source]:
+    """The segments of a gallery, each with its way into a space."""
+    graph = transforms.graph(session)
+    way = partial(evidence.best_lead, session, graph, target=into, allow_unmeasured=allow_unmeasured)
+    return _sources(home, row, way=way, steps=lambda path: path.query)
+
+
+def _by_quality(source: _Source) -> tuple[bool, float, int]:
+    """Native vectors first, then those with the best evidence, then the shortest path."""
+    path = source.path
+    return (path.length > 0, -(path.evidence.value if path.evidence else 0.0), path.length)
+
+
+def fetch(home: Home, gallery: str, *, ids: Sequence[Any] | Array, into: str, allow_unmeasured: bool) -> Embeddings:
+    """The vectors of items, in the space asked for; see `Registry.fetch`."""
+    with home.database.reading() as session:
+        into = transforms.resolve_space(session, into)
+        dim, _, _ = transforms.space_facts(session, into)
+        row = galleries.gallery(session, gallery)
+        wanted = id_column(row.id_type, ids)
+        sources = _leading(home, session, row, into, allow_unmeasured=allow_unmeasured)
+    known = (
+        pa.concat_arrays([s.dataset.known(wanted, s.lance_version) for s in sources]) if sources else wanted.slice(0, 0)
+    )
+    require_known(wanted, known, gallery)
+    vectors = np.empty((len(wanted), dim), dtype=np.float32)
+    open_rows = np.ones(len(wanted), dtype=bool)
+    for source in sources:
+        here = (
+            pc.is_in(wanted, value_set=source.dataset.known(wanted, source.lance_version)).to_numpy(
+                zero_copy_only=False
+            )
+            & open_rows
+        )
+        if here.any():
+            table = source.dataset.take(wanted.filter(pa.array(here)), source.lance_version, ["vector"])
+            vectors[here] = source.mapped(vectors_of(table["vector"]))
+            open_rows &= ~here
+    return Embeddings(ids_array(wanted), vectors, into, {s.version: s.path for s in sources})
+
+
+def scan(home: Home, gallery: str, *, into: str, rows: int, allow_unmeasured: bool) -> Iterator[Embeddings]:
+    """All vectors of a gallery in the space asked for, in blocks; see `Registry.scan`."""
+    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
+        raise InvalidInput(f"rows must be a positive whole number, got {rows!r}")
+    with home.database.reading() as session:
+        into = transforms.resolve_space(session, into)
+        row = galleries.gallery(session, gallery)
+        sources = _leading(home, session, row, into, allow_unmeasured=allow_unmeasured)
+    return _blocks_of_all(sources, into, rows)
+
+
+def pairs(home: Home, gallery: str, *, source: str, target: str, rows: int) -> Iterator[tuple[Array, Array]]:
+    """Paired vectors of the items that two versions embedded, in blocks; see `Registry.pairs`."""
+    with home.database.reading() as session:
+        refs = [models.find(session, ref).ref for ref in (source, target)]
+        row = galleries.gallery(session, gallery)
+        states = {s.version.ref: s.lance_version for s in row.segments if s.lance_version}
+    for ref in refs:
+        if ref not in states:
+            raise NotFound(f"gallery {gallery} has no vectors of {ref}: append them, or name a gallery that holds both")
+    left, right = (home.segment(gallery, ref) for ref in refs)
+    shared = right.column("id", states[refs[1]])
+    return _pair_blocks(left, right, shared, (states[refs[0]], states[refs[1]]), rows)
+
+
+def _pair_blocks(
+    left: Dataset, right: Dataset, shared: pa.Array, states: tuple[int, int], rows: int
+) -> Iterator[tuple[Array, Array]]:
+    for batch in left.batches(states[0], ["id", "vector"], rows):
+        both = batch.filter(pc.is_in(batch.column("id"), value_set=shared))
+        if both.num_rows:
+            table = right.take(both.column("id"), states[1], ["vector"])
+            yield vectors_of(both.column("vector")), vectors_of(table["vector"])
+
+
+def _blocks_of_all(sources: list[_Source], into: str, rows: int) -> Iterator[Embeddings]:
+    for place, source in enumerate(sources):
+        for ids, block in _blocks(source, sources[:place], rows):
+            yield Embeddings(ids, block, into, {source.version: source.path})
+
+
+def _blocks(
+    source: _Source, better: Sequence[_Source], rows: int = _BLOCK_ROWS, *, zeros: bool = False
+) -> Iterator[tuple[Array, Array]]:
+    """(ids, mapped rows) of a segment, without the items that a better segment holds: an item counts once.
+
+    A search admits `zeros`: an item that a map leaves without direction is close to nothing, and the rest is found.
+    """
+    taken = [s.ids() for s in better]
+    superseded = pa.concat_arrays(taken) if taken else None
+    for batch in source.dataset.batches(source.lance_version, ["id", "vector"], rows):
+        if superseded is not None and len(superseded):
+            batch = batch.filter(pc.invert(pc.is_in(batch.column("id"), value_set=superseded)))
+        if batch.num_rows:
+            yield ids_array(batch.column("id")), source.mapped(vectors_of(batch.column("vector")), zeros=zeros)
+
+
+def search(home: Home, gallery: str, queries: Any, *, version: str, k: int, allow_unmeasured: bool) -> Hits:
+    """The k closest items to each query; see `Registry.search`."""
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= _MOST_HITS:
+        raise InvalidInput(f"k must be a whole number from 1 to {_MOST_HITS}, got {k!r}: scan the gallery for more")
+    with home.database.reading() as session:
+        space = transforms.resolve_space(session, version)
+        dim, _, _ = transforms.space_facts(session, space)
+        row = galleries.gallery(session, gallery)
+        plans = _meeting(home, session, row, space, allow_unmeasured=allow_unmeasured)
+    rows = check_finite(as_rows(queries, dim=dim, what="queries"), what="queries")
+    best = empty_hits(len(rows), k, string_ids=row.id_type == "string")
+    for place, (source, query_side, compared) in enumerate(plans):
+        better = [s for s, _, _ in plans[:place]]
+        best = merge(best, _search_segment(home, source, better, _through(query_side, rows), k, compared, row.id_type))
+    return Hits(*best, path={s.version: s.path for s, _, _ in plans})
+
+
+def _meeting(
+    home: Home, session: Session, row: GalleryRow, space: str, *, allow_unmeasured: bool
+) -> list[tuple[_Source, list[Transform], Metric]]:
+    """For each segment: its source with the stored-side map, the query-side map, and the metric of the common space."""
+    graph = transforms.graph(session)
+    dim, metric, _ = transforms.space_facts(session, space)
+    way = partial(evidence.best_meeting, session, graph, space, allow_unmeasured=allow_unmeasured)
+    return [
+        (
+            source,
+            home.chain(source.path.query, dim, normalize=metric == "cosine"),
+            transforms.space_facts(session, source.path.space)[1],
+        )
+        for source in _sources(home, row, way=way, steps=lambda path: path.gallery)
+    ]
+
+
+def _search_segment(
+    home: Home, source: _Source, better: list[_Source], queries: Array, k: int, metric: Metric, id_type: str
+) -> tuple[Array, Array]:
+    dim = queries.shape[1]
+    if source.rows * dim * 4 > _CACHED_BYTES:
+        return search_blocks(_blocks(source, better, zeros=True), queries, k, metric, string_ids=id_type == "string")
+    key = (
+        source.dataset.uri,
+        source.lance_version,
+        source.path.gallery,
+        tuple((s.dataset.uri, s.lance_version) for s in better),
+    )
+    index = home.indexes.get(key, partial(_build, source, better, dim, metric))
+    if not len(index.ids):
+        return empty_hits(len(queries), k, string_ids=id_type == "string")
+    return index.search(queries, k)
+
+
+def _build(source: _Source, better: list[_Source], dim: int, metric: Metric) -> FlatIndex:
+    index = FlatIndex(dim, metric)
+    for ids, rows in _blocks(source, better, zeros=True):
+        index.add(ids, rows)
+    return index

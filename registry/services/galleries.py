@@ -1,0 +1,86 @@
+"""Galleries and their segments: names, kinds, and the Lance versions that count as stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.errors import AlreadyExists, InvalidInput, NotFound
+from registry.refs import check_name
+from registry.services.audit import record
+from registry.tables import GalleryRow, SegmentRow, VersionRow, now
+from registry.types import Gallery, Segment
+
+__all__ = ["create", "galleries", "gallery", "locked", "segment", "to_gallery"]
+
+_RESERVED = {"id", "vector"}
+
+
+def create(session: Session, name: str, *, id_type: str, labels: Sequence[str]) -> Gallery:
+    """Add an empty gallery; with label columns it is a benchmark."""
+    check_name(name, "gallery")
+    if id_type not in ("string", "int"):
+        raise InvalidInput(f"id_type must be 'string' or 'int', got {id_type!r}")
+    if isinstance(labels, str):
+        raise InvalidInput(f"labels must be a list of column names, got the string {labels!r}: write [{labels!r}]")
+    labels = list(labels)
+    for label in labels:
+        if check_name(label, "label column") in _RESERVED or "." in label or list(labels).count(label) > 1:
+            raise InvalidInput(
+                f"label column {label!r} is reserved, holds a dot or is given twice: choose another name"
+            )
+    if session.scalar(select(GalleryRow).where(GalleryRow.name == name)) is not None:
+        raise AlreadyExists(f"gallery {name} exists: append to it, or choose another name")
+    row = GalleryRow(
+        name=name, id_type=id_type, labels=list(labels), items=0, items_version=0, created_at=now(), segments=[]
+    )
+    session.add(row)
+    record(session, "gallery.created", name, {"id_type": id_type, "labels": list(labels)})
+    session.flush()
+    return to_gallery(row)
+
+
+def gallery(session: Session, name: str) -> GalleryRow:
+    """The row of a gallery; NotFound names what there is."""
+    row = session.scalar(select(GalleryRow).where(GalleryRow.name == name)) if isinstance(name, str) else None
+    if row is None:
+        have = session.scalars(select(GalleryRow.name).order_by(GalleryRow.name).limit(20)).all()
+        raise NotFound(
+            f"there is no gallery {name!r:.120}: " + (f"there are {', '.join(have)}" if have else "create it first")
+        )
+    return row
+
+
+def locked(session: Session, name: str) -> GalleryRow:
+    """The gallery's row, locked until the transaction ends: one writer at a time decides what is stored."""
+    gallery(session, name)
+    statement = (
+        select(GalleryRow).where(GalleryRow.name == name).with_for_update().execution_options(populate_existing=True)
+    )
+    return session.scalars(statement).one()
+
+
+def galleries(session: Session) -> list[Gallery]:
+    """All galleries by name."""
+    return [to_gallery(row) for row in session.scalars(select(GalleryRow).order_by(GalleryRow.name))]
+
+
+def segment(session: Session, row: GalleryRow, version: VersionRow) -> SegmentRow:
+    """The segment that `version` writes in this gallery, added if it has none."""
+    for found in row.segments:
+        if found.version_id == version.id:
+            return found
+    made = SegmentRow(gallery_id=row.id, version=version, rows=0, lance_version=0)
+    row.segments.append(made)
+    return made
+
+
+def to_gallery(row: GalleryRow) -> Gallery:
+    """The frozen value of a row."""
+    segments = tuple(Segment(s.version.ref, s.rows, s.lance_version) for s in row.segments if s.lance_version)
+    return Gallery(
+        name=row.name, id_type=row.id_type, labels=tuple(row.labels), items=row.items, segments=segments,  # type: ignore[arg-type]
+        created_at=row.created_at,
+    )  # fmt: skip

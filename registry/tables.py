@@ -1,0 +1,234 @@
+"""The tables: facts about models, galleries, transforms and evidence. Never vectors; those are in Lance."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    String,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+Name = String(100)
+Space = String(220)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment in UTC. SQLite forgets the zone, so it is put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Store UTC."""
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give UTC back, with its zone."""
+        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+
+
+def now() -> datetime:
+    """This moment, UTC."""
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+    type_annotation_map = {datetime: Instant, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012 - SQLAlchemy's form
+
+
+class ModelRow(Base):
+    """A named line of encoders; its row is locked while a version number is given out."""
+
+    __tablename__ = "models"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Name, unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class VersionRow(Base):
+    """An immutable release of a model: a trigger refuses updates and deletes."""
+
+    __tablename__ = "versions"
+    __table_args__ = (
+        UniqueConstraint("model_id", "number"),
+        UniqueConstraint("model_id", "id"),
+        UniqueConstraint("model_id", "fingerprint"),
+        CheckConstraint("number > 0", name="number_positive"),
+        CheckConstraint("dim BETWEEN 1 AND 65536", name="dim_range"),
+        CheckConstraint("metric IN ('cosine', 'dot', 'l2')", name="metric_known"),
+        CheckConstraint("dtype IN ('float32', 'float16')", name="dtype_known"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    number: Mapped[int]
+    dim: Mapped[int]
+    metric: Mapped[str] = mapped_column(String(10))
+    normalized: Mapped[bool]
+    dtype: Mapped[str] = mapped_column(String(10))
+    method: Mapped[str] = mapped_column(String(100))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    facts: Mapped[dict[str, Any]]
+    source: Mapped[str | None] = mapped_column(String(1000))
+    run_id: Mapped[str | None] = mapped_column(String(100))
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    model: Mapped[ModelRow] = relationship(lazy="joined", innerjoin=True)
+    parent: Mapped[VersionRow | None] = relationship(remote_side="VersionRow.id")
+    tags: Mapped[list[TagRow]] = relationship(order_by="TagRow.key")
+    aliases: Mapped[list[AliasRow]] = relationship(order_by="AliasRow.name", viewonly=True)
+
+    @property
+    def ref(self) -> str:
+        """`products/2`."""
+        return f"{self.model.name}/{self.number}"
+
+
+class TagRow(Base):
+    """A free note on a version; unlike the version itself it may change."""
+
+    __tablename__ = "tags"
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(Name, primary_key=True)
+    value: Mapped[str] = mapped_column(String(1000))
+
+
+class AliasRow(Base):
+    """A movable name of one version of a model, such as `champion`."""
+
+    __tablename__ = "aliases"
+    __table_args__ = (ForeignKeyConstraint(["model_id", "version_id"], ["versions.model_id", "versions.id"]),)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(Name, primary_key=True)
+    version_id: Mapped[int] = mapped_column(index=True)
+
+    version: Mapped[VersionRow] = relationship(lazy="joined", innerjoin=True)
+
+
+class GalleryRow(Base):
+    """A collection of items. `items_version` is the acknowledged Lance version of its item columns; 0 = none yet."""
+
+    __tablename__ = "galleries"
+    __table_args__ = (CheckConstraint("id_type IN ('string', 'int')", name="id_type_known"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Name, unique=True)
+    id_type: Mapped[str] = mapped_column(String(10))
+    labels: Mapped[list[Any]]
+    items: Mapped[int] = mapped_column(default=0)
+    items_version: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    segments: Mapped[list[SegmentRow]] = relationship(lazy="selectin", order_by="SegmentRow.id")
+
+
+class SegmentRow(Base):
+    """What one version wrote into one gallery.
+
+    `lance_version` is the commit point of every append and delete: Lance versions beyond it were never acknowledged,
+    are never read, and are rolled back by the next write.
+    """
+
+    __tablename__ = "segments"
+    __table_args__ = (UniqueConstraint("gallery_id", "version_id"), CheckConstraint("rows >= 0", name="rows_positive"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"))
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), index=True)
+    rows: Mapped[int] = mapped_column(default=0)
+    lance_version: Mapped[int] = mapped_column(default=0)
+
+    version: Mapped[VersionRow] = relationship(lazy="joined", innerjoin=True)
+
+
+class AnchorSetRow(Base):
+    """A frozen list of items, with weights, that spans a relative space."""
+
+    __tablename__ = "anchor_sets"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Name, unique=True)
+    gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"), index=True)
+    similarity: Mapped[str] = mapped_column(String(20))
+    size: Mapped[int]
+    members: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    gallery: Mapped[GalleryRow] = relationship(lazy="joined", innerjoin=True)
+
+
+class TransformRow(Base):
+    """An immutable map between two spaces; `digest` is of its file, which is checked on every load."""
+
+    __tablename__ = "transforms"
+    __table_args__ = (
+        CheckConstraint("source <> target", name="two_spaces"),
+        Index("transforms_ends", "source", "target"),
+    )
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    source: Mapped[str] = mapped_column(Space)
+    target: Mapped[str] = mapped_column(Space)
+    source_dim: Mapped[int]
+    target_dim: Mapped[int]
+    report: Mapped[dict[str, Any]]
+    run_id: Mapped[str | None] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class EvaluationRow(Base):
+    """One measured cell. A new measurement is a new row; readers take the newest of each cell."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (
+        CheckConstraint("role IN ('self', 'naive', 'path')", name="role_known"),
+        CheckConstraint("low <= value AND value <= high", name="interval_holds_value"),
+        Index("evaluations_cell", "query_id", "gallery_id", "benchmark_id"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    benchmark_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"), index=True)
+    query_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    gallery_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), index=True)
+    label: Mapped[str] = mapped_column(Name)
+    metric: Mapped[str] = mapped_column(String(20))
+    role: Mapped[str] = mapped_column(String(10))
+    query_path: Mapped[str] = mapped_column(String(400))
+    gallery_path: Mapped[str] = mapped_column(String(400))
+    kinds: Mapped[list[Any]]
+    value: Mapped[float]
+    low: Mapped[float]
+    high: Mapped[float]
+    gain: Mapped[float]
+    gain_low: Mapped[float]
+    gain_high: Mapped[float]
+    verdict: Mapped[str | None] = mapped_column(String(20))
+    queries: Mapped[int]
+    items: Mapped[int]
+    seed: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    benchmark: Mapped[GalleryRow] = relationship(lazy="joined", innerjoin=True)
+    query: Mapped[VersionRow] = relationship(foreign_keys=[query_id], lazy="joined", innerjoin=True)
+    gallery: Mapped[VersionRow] = relationship(foreign_keys=[gallery_id], lazy="joined", innerjoin=True)
+
+
+class ChangeRow(Base):
+    """The audit log: append-only, a trigger refuses updates and deletes."""
+
+    __tablename__ = "changes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now, index=True)
+    action: Mapped[str] = mapped_column(String(50))
+    subject: Mapped[str] = mapped_column(String(300))
+    details: Mapped[dict[str, Any]]

@@ -1,0 +1,275 @@
+"""What the registry takes and gives: frozen values, the same for an embedded registry, a server and its client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from registry.vectors import Array, Metric
+
+__all__ = [
+    "AnchorSet",
+    "Change",
+    "Comparison",
+    "Embeddings",
+    "Evaluation",
+    "Evidence",
+    "Gallery",
+    "Hits",
+    "Matrix",
+    "Model",
+    "Path",
+    "Segment",
+    "TransformInfo",
+    "Verdict",
+    "Version",
+]
+
+Verdict = Literal["compatible", "incompatible", "inconclusive"]
+Role = Literal["self", "naive", "path"]
+Advice = Literal["upgrade without backfill", "bridge with a transform", "backfill", "stay"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A named line of encoders."""
+
+    name: str
+    versions: int
+    aliases: Mapping[str, int]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An immutable, numbered release of a model; its native space is called like its `ref`."""
+
+    model: str
+    number: int
+    dim: int
+    metric: Metric
+    normalized: bool
+    dtype: str
+    method: str
+    fingerprint: str
+    created_at: datetime
+    source: str | None = None
+    parent: str | None = None
+    run_id: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def ref(self) -> str:
+        """`products/2`: the version's name, and its space's."""
+        return f"{self.model}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The vectors that one version wrote into a gallery, at the state that the registry acknowledges."""
+
+    version: str
+    rows: int
+    lance_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """A named collection of items; with label columns it is a benchmark."""
+
+    name: str
+    id_type: Literal["string", "int"]
+    labels: tuple[str, ...]
+    items: int
+    segments: tuple[Segment, ...]
+    created_at: datetime
+
+    @property
+    def is_benchmark(self) -> bool:
+        """Whether verdicts can be measured on it."""
+        return bool(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorSet:
+    """A frozen list of items whose vectors, in each version, span a relative space called `relative/<name>`.
+
+    Anchor j is the weighted mean of items: `ids[i]` counts `weights[i]` for anchor `anchor[i]`.
+    """
+
+    name: str
+    gallery: str
+    similarity: str
+    ids: tuple[str | int, ...]
+    anchor: tuple[int, ...]
+    weights: tuple[float, ...]
+    created_at: datetime
+
+    @property
+    def space(self) -> str:
+        """The relative space that it defines."""
+        return f"relative/{self.name}"
+
+    @property
+    def size(self) -> int:
+        """How many anchors, the relative space's width."""
+        return 1 + max(self.anchor)
+
+
+@dataclass(frozen=True, slots=True)
+class TransformInfo:
+    """A registered transform, without its parameters."""
+
+    id: str
+    kind: str
+    source: str
+    target: str
+    source_dim: int
+    target_dim: int
+    report: Mapping[str, Any]
+    created_at: datetime
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The measurement that a path rests on: the best evaluated benchmark for this metric."""
+
+    benchmark: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """How two spaces become comparable: both sides are mapped into `space`.
+
+    `query` and `gallery` are the ids of the transforms (or `[:n]` for a plain prefix) that each side goes through, in
+    order; `kinds` are their kinds, query side first.
+    """
+
+    source: str
+    target: str
+    space: str
+    query: tuple[str, ...] = ()
+    gallery: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    evidence: Evidence | None = None
+
+    @property
+    def length(self) -> int:
+        """The number of transforms on both sides; 0 where the spaces are one."""
+        return len(self.query) + len(self.gallery)
+
+    def __str__(self) -> str:
+        if not self.length:
+            return f"{self.source} = {self.target}" if self.source != self.target else self.source
+        query, gallery = (" > ".join(side) for side in (self.query, self.gallery))
+        return f"{self.source} {f'> {query} ' if query else ''}-> {self.space}{f' <- {gallery} < {self.target}' if gallery else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Vectors (n, d) float32 of `ids`, all in `space`; `path` says how each version's rows came there."""
+
+    ids: Array
+    vectors: Array
+    space: str
+    path: Mapping[str, Path]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Search results: ids (q, k) and scores (q, k), larger is closer.
+
+    Segments of several versions are searched each by its own path and merged by these scores as they are; where the
+    paths differ, scores of different segments are only roughly comparable.
+
+    Where a gallery holds fewer than k items the id is -1, or '' for string ids, and the score -inf.
+    """
+
+    ids: Array
+    scores: Array
+    path: Mapping[str, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One measured cell: query version x gallery version x path x benchmark x metric.
+
+    `label` is the label column that says what is relevant. `value` lies in [`low`, `high`], a 95 % bootstrap interval over queries. `gain` is the paired difference to the
+    gallery's own version on the same queries, with its interval; the verdict is the sign that the interval allows.
+    """
+
+    benchmark: str
+    label: str
+    metric: str
+    query: str
+    gallery: str
+    role: Role
+    query_path: tuple[str, ...]
+    gallery_path: tuple[str, ...]
+    kinds: tuple[str, ...]
+    value: float
+    low: float
+    high: float
+    gain: float
+    gain_low: float
+    gain_high: float
+    verdict: Verdict | None
+    queries: int
+    items: int
+    seed: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """The compatibility matrix of a benchmark: for each query x gallery the newest evaluations, best path first."""
+
+    benchmark: str
+    label: str
+    metric: str
+    versions: tuple[str, ...]
+    evaluations: tuple[Evaluation, ...]
+
+    def cell(self, query: str, gallery: str) -> Evaluation | None:
+        """The best measured way to search `gallery`'s segment with `query`; the naive control only if nothing else is."""
+        cells = [e for e in self.evaluations if e.query == query and e.gallery == gallery]
+        return max(cells, key=lambda e: (e.role != "naive", e.value), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """May `new` replace `old` without backfilling? The evidence, one verdict for each metric, and the advice."""
+
+    old: str
+    new: str
+    benchmark: str
+    evaluations: tuple[Evaluation, ...]
+    verdicts: Mapping[str, Verdict]
+    advice: Advice
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the audit log."""
+
+    at: datetime
+    action: str
+    subject: str
+    details: Mapping[str, Any]
+
+
+Ids = Sequence[Any] | Array

@@ -1,0 +1,66 @@
+"""How values are written on pages. Every filter returns plain text, which Jinja escapes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["FILTERS"]
+
+_MINUS = "\N{MINUS SIGN}"
+
+
+def percent(fraction: float) -> str:
+    """0.8731 -> `87.3`; the unit stands in the caption."""
+    return f"{100 * fraction:.1f}"
+
+
+def points(fraction: float) -> str:
+    """-0.021 -> `−2.1`, always signed, except for a zero."""
+    text = f"{100 * abs(fraction):.1f}"
+    if text == "0.0":
+        return text
+    return f"{_MINUS if fraction < 0 else '+'}{text}"
+
+
+def count(number: int) -> str:
+    """12345 -> `12 345`, with narrow spaces that do not break."""
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def moment(at: datetime) -> str:
+    """`2025-11-24 04:08` in UTC."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def iso(at: datetime) -> str:
+    """For the `datetime` attribute of a time element."""
+    return at.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def short(digest: str) -> str:
+    """The first twelve characters of a digest or run id."""
+    return digest[:12]
+
+
+def plain(value: Any) -> str:
+    """A JSON value in one line: a string as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def details(facts: Mapping[str, Any]) -> str:
+    """`from 1, to 2`: what a change says about itself, leaving out what is empty."""
+    said = ((key, short(str(value)) if key == "fingerprint" else value) for key, value in facts.items())
+    parts = (
+        f"{key.replace('_', ' ')} {', '.join(map(plain, value)) if isinstance(value, list) else plain(value)}"
+        for key, value in said
+        if value not in (None, "", [], {})
+    )
+    return " · ".join(parts)
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    f.__name__: f for f in (count, details, iso, moment, percent, plain, points, short)
+}

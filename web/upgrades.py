@@ -1,0 +1,90 @@
+"""Upgrades as a page shows them: the advice on a pair, and the three numbers that it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registry.types import Comparison, Evaluation, Matrix, Version
+from web.matrices import State
+
+if TYPE_CHECKING:
+    from registry.embedded import Registry
+
+__all__ = ["PAIRS_SHOWN", "Rung", "Upgrade", "pairs", "upgrades"]
+
+PAIRS_SHOWN = 20
+"""Each pair costs a comparison, and what is decided now is among the newest."""
+
+_STEP = 0.05  # the scale of a drawing ends at multiples of this, so that neighbours look alike
+_EDGE = 2.0  # per cent of the drawing's width kept free for the dots at its ends
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One of the numbers, and where it is drawn: per cents of the width; None where it was not measured."""
+
+    label: str
+    evaluation: Evaluation | None
+    at: float = 0.0
+    left: float = 0.0
+    right: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """May `new` replace `old`? Verdict for each metric, and what searching gives today, after the upgrade, and at best."""
+
+    comparison: Comparison
+    verdicts: dict[str, State]
+    rungs: tuple[Rung, ...]
+
+
+def pairs(matrix: Matrix, versions: Sequence[Version]) -> list[tuple[str, str]]:
+    """Measured upgrades (old, new): those to the newest versions first, and from the newest among them."""
+    age = {v.ref: i for i, v in enumerate(sorted(versions, key=lambda v: (v.created_at, v.model, v.number)))}
+    measured = {(e.gallery, e.query) for e in matrix.evaluations if e.gallery in age and e.query in age}
+    upward = [(old, new) for old, new in measured if age[old] < age[new]]
+    return sorted(upward, key=lambda pair: (age[pair[1]], age[pair[0]]), reverse=True)
+
+
+def upgrades(registry: Registry, matrix: Matrix, wanted: Sequence[tuple[str, str]]) -> list[Upgrade]:
+    """The first `PAIRS_SHOWN` of the `wanted` pairs, compared on the benchmark and label column of `matrix`."""
+    found = (
+        registry.compare(old, new, benchmark=matrix.benchmark, label=matrix.label) for old, new in wanted[:PAIRS_SHOWN]
+    )
+    return [Upgrade(c, _verdicts(c), _rungs(c, matrix.metric)) for c in found]
+
+
+def _verdicts(comparison: Comparison) -> dict[str, State]:
+    measured = sorted({e.metric for e in comparison.evaluations})
+    return {metric: comparison.verdicts.get(metric, "nopath") for metric in measured}
+
+
+def _rungs(comparison: Comparison, metric: str) -> tuple[Rung, ...]:
+    old, new = comparison.old, comparison.new
+    cells = [e for e in comparison.evaluations if e.metric == metric and e.role != "naive"]
+    wanted = (
+        (f"{old} today", old, old),
+        (f"{new}, stored vectors", new, old),
+        (f"{new}, backfilled", new, new),
+    )
+    best = [
+        (label, max((e for e in cells if (e.query, e.gallery) == (q, g)), key=lambda e: e.value, default=None))
+        for label, q, g in wanted
+    ]
+    measured = [e for _, e in best if e]
+    low = math.floor(min((e.low for e in measured), default=0.0) / _STEP) * _STEP
+    high = max(math.ceil(max((e.high for e in measured), default=1.0) / _STEP) * _STEP, low + _STEP)
+    return tuple(_rung(label, e, low, high) for label, e in best)
+
+
+def _rung(label: str, e: Evaluation | None, low: float, high: float) -> Rung:
+    if e is None:
+        return Rung(label, None)
+    at, left, right = (
+        round(_EDGE + (100 - 2 * _EDGE) * (value - low) / (high - low), 2) for value in (e.value, e.low, e.high)
+    )
+    return Rung(label, e, at, left, right)
