@@ -18,6 +18,7 @@ from registry.home import Home
 from registry.index import FlatIndex, empty_hits, ids_array, merge, search_blocks
 from registry.services import evidence, galleries, models, transforms
 from registry.tables import GalleryRow
+from registry.threads import one_blas_thread
 from registry.transforms import Transform
 from registry.types import Embeddings, Hits, Path
 from registry.vectors import Array, Metric, as_rows, check_finite
@@ -205,7 +206,9 @@ def search(home: Home, gallery: str, queries: Any, *, version: str, k: int, allo
     best = empty_hits(len(rows), k, string_ids=row.id_type == "string")
     for place, (source, query_side, compared) in enumerate(plans):
         better = [s for s, _, _ in plans[:place]]
-        best = merge(best, _search_segment(home, source, better, _through(query_side, rows), k, compared, row.id_type))
+        with one_blas_thread():  # the queries are few beside the gallery, and FAISS wants the cores right after
+            mapped = _through(query_side, rows)
+        best = merge(best, _search_segment(home, source, better, mapped, k, compared, row.id_type))
     return Hits(*best, path={s.version: s.path for s, _, _ in plans})
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from sqlalchemy import NullPool, create_engine, make_url, text
 
 from registry import connect
+from registry.cli.app import app
 from registry.embedded import Registry
 
 _NUMBERS = count(1)
@@ -33,6 +35,23 @@ def rows() -> Callable[..., np.ndarray]:
         return np.random.default_rng([seed, n, d]).standard_normal((n, d)).astype(np.float32)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def samespace() -> Callable[..., Result]:
+    """Call `samespace ARGUMENTS…` in this process; the exit code must be `code`.
+
+    A process of its own would load MLflow and torch anew for every command; `tests/cli/test_cli.py` starts some.
+    """
+
+    def run(*arguments: object, code: int = 0, columns: int = 140) -> Result:
+        done = CliRunner(env={"COLUMNS": str(columns)}).invoke(
+            app, [str(a) for a in arguments], prog_name="samespace", catch_exceptions=False
+        )
+        assert done.exit_code == code, done.output
+        return done
+
+    return run
 
 
 @pytest.fixture(scope="session")

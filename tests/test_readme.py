@@ -2,11 +2,10 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,18 +43,12 @@ def test_the_python_lines_need_the_transform_and_the_evaluation(tmp_path):
         assert f"registry.errors.{error}:" in done.stderr
 
 
-@pytest.mark.slow
-def test_the_commands_step_by_step(tmp_path):
-    commands = [line.split("#")[0].strip() for line in block("sh", "samespace train independent").splitlines()]
-    commands = [c for c in commands if c and c != "samespace serve"]
+def test_the_commands_step_by_step(tmp_path, monkeypatch, samespace):
+    commands = [shlex.split(line, comments=True) for line in block("sh", "samespace train independent").splitlines()]
+    commands = [c[1:] for c in commands if c and c != ["samespace", "serve"]]
     assert len(commands) >= 12
-    wrapper = tmp_path / "samespace"
-    wrapper.write_text(f"#!{sys.executable}\nfrom registry.cli import main\nmain()\n", encoding="utf-8")
-    wrapper.chmod(0o755)
-    env = {
-        **os.environ, "PYTHONPATH": str(ROOT), "SAMESPACE_HOME": "./home", "PATH": f"{tmp_path}:{os.environ['PATH']}",
-    }  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAMESPACE_HOME", "./home")
     for command in commands:
-        done = subprocess.run(command, shell=True, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200)  # noqa: S602
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        done = samespace(*command)
     assert "advice:" in done.stdout

@@ -60,13 +60,15 @@ class Context:
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, empty: str) -> None:
         """Print a table, or the sentence `empty`. Cells are plain text: names are user input."""
+        from rich.markup import escape
         from rich.table import Table
         from rich.text import Text as Plain
 
         if not rows:
             click.echo(empty)
             return
-        table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+        self.out.print(f"[bold]{escape(title)}[/bold]")  # a title of the table itself would wrap at the table's width
+        table = Table(header_style="bold")
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:

@@ -131,14 +131,25 @@ def test_database_commands(call):
     assert json.loads(call("--json", "db", "check").stdout)["revision"] == "0001"
 
 
-def test_help_is_quick_and_light(samespace):
+PROCESS = [sys.executable, "-c", "from registry.cli import main; main()"]
+
+
+def test_help_is_quick_and_light():
     started = time.perf_counter()
-    done = samespace("--help")
+    done = subprocess.run([*PROCESS, "--help"], capture_output=True, text=True, check=True)
     assert time.perf_counter() - started < 2.0, "0.15 s on an idle machine; a heavy import costs seconds"
     assert all(name in done.stdout for name in _COMMANDS)
     heavy = "torch flask sqlalchemy lance faiss mlflow pyarrow httpx rich sklearn"
     code = f"import sys, registry.cli.app; print([m for m in {heavy.split()!r} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_a_mistake_is_one_line_and_an_exit_code(tmp_path):
+    done = subprocess.run(
+        [*PROCESS, "--home", tmp_path / "home", "compare", "m/1", "m/2"], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.splitlines() == ["Error: there is no version m/1: model m is not registered"]
 
 
 @pytest.mark.parametrize("command", _COMMANDS)
