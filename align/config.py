@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from align import backbones
-from align.losses import Classifier, Prototypes, PullTarget
+from align.losses import Classifier, Prototypes
 from registry.errors import InvalidInput
 
 __all__ = ["METHODS", "Method", "TrainConfig"]
@@ -24,11 +24,10 @@ _CHOICES = {
     "schedule": get_args(Schedule),
     "classifier": get_args(Classifier),
     "prototypes": get_args(Prototypes),
-    "pull_target": get_args(PullTarget),
 }
 _COUNTS = {"dim": 1, "epochs": 1, "batch": 1, "seed": 0, "shift": 0}
 _POSITIVE = ("lr", "scale", "align_scale")
-_NOT_NEGATIVE = ("weight_decay", "warmup_epochs", "new_weight", "align_weight", "pull_weight", "ridge")
+_NOT_NEGATIVE = ("weight_decay", "warmup_epochs", "new_weight", "align_weight", "pull_weight")
 _FRACTIONS = ("smoothing", "align_smoothing")
 
 
@@ -48,8 +47,6 @@ class TrainConfig:
     Method `oca`, loss = new_weight * class + align_weight * alignment + pull_weight * pull (arXiv 2408.08793):
         align_scale: inverse temperature of the frozen old head. align_smoothing: its label smoothing.
         prototypes: whether the old class means of the frozen head are normalised ("unit") or not ("raw").
-        pull_target: the cosine pull goes to the class "mean", as published, or to the "discriminant", our default:
-            see `losses.discriminants`, and there `ridge`.
         rotation_bias: whether the orthogonal layer also shifts.
 
     Raises:
@@ -79,8 +76,6 @@ class TrainConfig:
     align_scale: float = 10.0
     align_smoothing: float = 0.1
     prototypes: Prototypes = "unit"
-    pull_target: PullTarget = "discriminant"
-    ridge: float = 0.02
     rotation_bias: bool = True
 
     def __post_init__(self) -> None:
@@ -136,7 +131,6 @@ class TrainConfig:
             align_scale=1.0,
             align_smoothing=0.1,
             prototypes="raw",
-            pull_target="mean",
             rotation_bias=True,
         )
 

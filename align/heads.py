@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from align.config import TrainConfig
-from align.losses import alignment_loss, class_loss, class_means, discriminants, orthogonal_layer, pull_loss
+from align.losses import alignment_loss, class_loss, class_means, orthogonal_layer, pull_loss
 
 __all__ = ["ClassHead", "OcaHead"]
 
@@ -38,16 +38,11 @@ class OcaHead(ClassHead):
     """
 
     prototypes: Tensor
-    targets: Tensor
 
     def __init__(self, config: TrainConfig, features: Tensor, y: Tensor, *, classes: int) -> None:
         super().__init__(config, classes=classes)
         self.rotation = orthogonal_layer(config.dim, bias=config.rotation_bias)
-        prototypes = class_means(features, y, classes=classes, kind=config.prototypes)
-        toward = config.pull_target == "discriminant"
-        targets = discriminants(features, y, classes=classes, ridge=config.ridge) if toward else prototypes
-        self.register_buffer("prototypes", prototypes)
-        self.register_buffer("targets", targets)
+        self.register_buffer("prototypes", class_means(features, y, classes=classes, kind=config.prototypes))
 
     def forward(self, h: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Loss terms of unit embeddings h (n, d) with labels y (n,); "loss" is the weighted sum."""
@@ -55,7 +50,7 @@ class OcaHead(ClassHead):
         terms = {
             "class_loss": self.classify(self.rotation(h), y),
             "align_loss": alignment_loss(h, self.prototypes, y, scale=c.align_scale, smoothing=c.align_smoothing),
-            "pull_loss": pull_loss(h, self.targets, y),
+            "pull_loss": pull_loss(h, self.prototypes, y),
         }
         weights = (c.new_weight, c.align_weight, c.pull_weight)
         total = torch.stack([w * term for w, term in zip(weights, terms.values(), strict=True)]).sum()

@@ -20,12 +20,10 @@ from registry.errors import DimensionMismatch, InvalidInput
 __all__ = [
     "Classifier",
     "Prototypes",
-    "PullTarget",
     "alignment_loss",
     "class_logits",
     "class_loss",
     "class_means",
-    "discriminants",
     "orthogonal_layer",
     "prefix_of",
     "pull_loss",
@@ -33,7 +31,6 @@ __all__ = [
 
 Classifier = Literal["cosine", "linear"]
 Prototypes = Literal["unit", "raw"]
-PullTarget = Literal["mean", "discriminant"]
 
 
 def class_logits(h: Tensor, weight: Tensor, *, scale: float, classifier: Classifier = "cosine") -> Tensor:
@@ -86,25 +83,6 @@ def class_means(features: Tensor, y: Tensor, *, classes: int, kind: Prototypes =
     return functional.normalize(means) if kind == "unit" else means
 
 
-def discriminants(features: Tensor, y: Tensor, *, classes: int, ridge: float) -> Tensor:
-    """Unit directions (classes, d) that rank unit features (n, d) of class c above all others: Fisher's discriminants.
-
-    (S + ridge * tr(S) / d * I)^-1 (mean_c - mean), S the covariance within classes. A query at a class mean meets
-    first whatever lies in the middle of its class, which in an old space may well be items of an unseen neighbour
-    class; a query along the discriminant meets first what no other class resembles.
-
-    Raises:
-        InvalidInput: see `class_means`.
-    """
-    rows = functional.normalize(features).double()
-    means = class_means(features.double(), y, classes=classes, kind="raw")
-    within = rows - means[y]
-    s = within.T @ within / max(1, len(rows))
-    # The floor keeps the matrix invertible where every class is one point.
-    s.diagonal().add_(max(ridge * float(s.diagonal().mean()), 1e-6))
-    return functional.normalize(torch.linalg.solve(s, (means - rows.mean(0)).T).T).to(features.dtype)
-
-
 def prefix_of(h: Tensor, dim: int) -> Tensor:
     """The first `dim` dimensions of h (n, d), L2-normalised: h read as an embedding of the old space.
 
@@ -126,13 +104,13 @@ def alignment_loss(h: Tensor, prototypes: Tensor, y: Tensor, *, scale: float, sm
     return class_loss(prefix, prototypes, y, scale=scale, smoothing=smoothing, classifier="linear")
 
 
-def pull_loss(h: Tensor, targets: Tensor, y: Tensor) -> Tensor:
-    """Mean of 1 - cos(targets[y], prefix(h)), targets (c, d_old): pulls each prefix to its class's direction.
+def pull_loss(h: Tensor, prototypes: Tensor, y: Tensor) -> Tensor:
+    """Mean of 1 - cos(P[y], prefix(h)), P (c, d_old): pulls each prefix to its old class mean.
 
-    OCA's code has this term with the class means as targets, its figure has not.
+    OCA's code has this term, its figure has not.
     """
-    prefix = prefix_of(h, targets.shape[-1])
-    return 1 - functional.cosine_similarity(prefix, targets[y]).mean()
+    prefix = prefix_of(h, prototypes.shape[-1])
+    return 1 - functional.cosine_similarity(prefix, prototypes[y]).mean()
 
 
 def orthogonal_layer(dim: int, *, bias: bool = True) -> nn.Module:

@@ -88,24 +88,6 @@ def test_gradients_reach_embeddings_but_not_the_frozen_means(batch):
     assert p.grad is None
 
 
-def test_discriminants_follow_fisher(batch):
-    g = torch.Generator().manual_seed(1)
-    y = torch.arange(300) % C
-    x = torch.randn(300, D, generator=g) * torch.tensor([4.0, 1, 1, 1, 1, 0.2]) + 3 * torch.eye(C, D)[y]
-    got = losses.discriminants(x, y, classes=C, ridge=0.1).double().numpy()
-    z = np.array([unit(a) for a in x.double().tolist()])
-    means = np.stack([z[y.numpy() == j].mean(0) for j in range(C)])
-    within = sum(np.outer(a - means[j], a - means[j]) for a, j in zip(z, y.tolist(), strict=True)) / len(z)
-    expected = np.linalg.inv(within + 0.1 * np.trace(within) / D * np.eye(D)) @ (means - z.mean(0)).T
-    assert got == pytest.approx((expected / np.linalg.norm(expected, axis=0)).T, abs=1e-5)
-
-
-def test_discriminants_of_collapsed_classes_are_finite():
-    x = torch.eye(3).repeat(4, 1)
-    got = losses.discriminants(x, torch.arange(12) % 3, classes=3, ridge=0.0)
-    assert torch.isfinite(got).all()
-
-
 @pytest.mark.parametrize("bias", [True, False])
 def test_orthogonal_layer_keeps_angles_through_steps(bias):
     torch.manual_seed(0)
