@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from registry.errors import MissingExtra, Unavailable
+from registry.errors import InvalidInput, MissingExtra, Unavailable
 
 if TYPE_CHECKING:
     from registry.embedded import Registry
@@ -24,6 +24,8 @@ def connect(home: str | os.PathLike[str], *, database: str | None = None) -> Reg
         MissingExtra: the `server` extra, which an embedded registry needs, is not installed.
         MigrationNeeded: the database belongs to another release.
     """
+    if not isinstance(home, str | os.PathLike) or "\0" in os.fspath(home):
+        raise InvalidInput(f"home must be the path of a folder, got {home!r:.120}")
     if str(home).startswith(("http://", "https://")):
         raise Unavailable(f"this release opens folders only, got {home}: give the registry's folder")
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from registry.errors import AlreadyExists, CorruptFile, InvalidInput, MigrationNeeded, Unavailable
@@ -72,13 +73,15 @@ class Database:
             raise Unavailable(
                 f"the database did not answer ({_first_line(error.orig)}): try again, or run 'samespace db check'"
             ) from error
+        except PoolTimeout as error:
+            raise Unavailable("all connections to the database are busy: try again later") from error
         except IntegrityError as error:  # somebody else was faster, between our check and our insert
             raise AlreadyExists(
                 f"the name or id is taken ({_first_line(error.orig)}): read it, or choose another"
             ) from error
-        except DataError as error:
+        except (DataError, UnicodeEncodeError, OverflowError) as error:
             raise InvalidInput(
-                f"the database cannot hold this value ({_first_line(error.orig)}): shorten it"
+                f"the database cannot hold this value ({_first_line(getattr(error, 'orig', error))}): mend or shorten it"
             ) from error
 
     def revision(self) -> str | None:
@@ -143,7 +146,8 @@ def migrations_folder() -> Path:
 def _engine(url: Any) -> Engine:
     if url.get_backend_name() == "postgresql":
         return create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
-    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
+    # Writers wait for SQLite's lock, each in a connection of its own; readers must not wait for one of theirs.
+    engine = create_engine(url, max_overflow=-1, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -157,7 +161,6 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         "foreign_keys = ON",
         "recursive_triggers = ON",  # or REPLACE would delete a frozen row without asking its trigger
         "synchronous = FULL",
-        "recursive_triggers = ON",
         f"busy_timeout = {_BUSY_TIMEOUT_S * 1000}",
     ):
         connection.execute(f"PRAGMA {pragma}")

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from registry import evaluating, reading, writing
 from registry.home import Home
-from registry.services import audit, evidence, galleries, models, transforms
+from registry.services import advice, audit, evidence, galleries, models, transforms
 from registry.transforms import Transform
 from registry.types import (
     AnchorSet,
@@ -291,7 +291,7 @@ class Registry:
     def evaluations(
         self, benchmark: str | None = None, *, metric: str | None = None, label: str | None = None
     ) -> list[Evaluation]:
-        """The newest evaluation of each cell, of every benchmark, metric and label column unless named."""
+        """The newest measurement of each pair of versions, of every benchmark, metric and label column unless named."""
         with self._home.database.reading() as session:
             return evidence.evaluations(session, benchmark=benchmark, metric=metric, label=label)
 
@@ -301,9 +301,9 @@ class Registry:
             return evidence.matrix(session, benchmark, metric=metric, label=label)
 
     def compare(self, old: str, new: str, *, benchmark: str | None = None, label: str | None = None) -> Comparison:
-        """May `new` replace `old` without backfilling? Verdicts and advice from stored evidence."""
+        """May `new` replace `old` without backfilling? Verdicts and advice from the newest measurement of both."""
         with self._home.database.reading() as session:
-            return evidence.compare(session, old, new, benchmark=benchmark, label=label)
+            return advice.compare(session, old, new, benchmark=benchmark, label=label)
 
     def changes(self, *, limit: int = 100) -> list[Change]:
         """The audit log, newest first."""

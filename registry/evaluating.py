@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,9 @@ from registry.vectors import Array, Metric
 
 __all__ = ["evaluate"]
 
-_MOST_PATHS = 8
+_MOST_LONG_PATHS = 8
+"""Of a pair of versions every single map is measured, and so many chains of several maps."""
+
 _KS = (1, 5)
 
 Progress = Callable[[int, int], None]
@@ -66,10 +69,12 @@ def evaluate(
     """Measure and store every cell; see `Registry.evaluate`."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise InvalidInput(f"seed must be a whole number from 0 to 2**31 - 1, got {seed!r}")
+    if isinstance(versions, str) or (versions is not None and not len(versions)):
+        raise InvalidInput(f"versions must be a list of one or more, such as ['products/1'], got {versions!r:.80}")
     with home.database.reading() as session:
         row = galleries.gallery(session, benchmark)
         column = evidence.label_column(row, label)
-        refs = _embedded(row, [models.find(session, ref).ref for ref in versions] if versions else None)
+        refs = _embedded(row, versions and [models.find(session, ref).ref for ref in versions])
         graph = transforms.graph(session)
         bench = _load(home, row, refs, column)
         spaces = {
@@ -82,9 +87,9 @@ def evaluate(
         return evidence.matrix(session, benchmark, metric=evidence.RANKING_METRIC, label=column)
 
 
-def _embedded(row: GalleryRow, refs: list[str] | None) -> list[str]:
+def _embedded(row: GalleryRow, refs: Sequence[str] | None) -> list[str]:
     """The versions to measure, all of which must have embedded the benchmark."""
-    have = [s.version.ref for s in row.segments if s.lance_version]
+    have = [s.version.ref for s in row.segments if s.rows]
     missing = [ref for ref in refs or [] if ref not in have]
     if missing:
         raise NotFound(f"{missing[0]} has not embedded benchmark {row.name}: append its vectors of these items first")
@@ -101,8 +106,10 @@ def _load(home: Home, row: GalleryRow, refs: list[str], column: str) -> _Bench:
         stored = home.segment(row.name, ref).column("id", segments[ref].lance_version)
         ids = ids.filter(pc.is_in(ids, value_set=stored))
     if len(ids) < 2:
+        fewest = min(refs, key=lambda ref: segments[ref].rows)
         raise InvalidInput(
-            f"{len(ids)} items of {row.name} are embedded by all of {', '.join(refs)}: evaluation needs two or more"
+            f"{len(ids)} items of {row.name} are embedded by all of {', '.join(refs)}, evaluation needs two or more: "
+            f"name fewer versions ({fewest} has embedded the fewest items, {segments[fewest].rows}), or append more vectors"
         )
     labels = items.take(ids, row.items_version, [column])[column]
     vectors = {
@@ -122,11 +129,25 @@ def _cells(graph: Graph, refs: Sequence[str]) -> Iterator[_Cell]:
         for query in refs:
             if query == gallery:
                 continue
-            paths = graph.meet(query, gallery)[:_MOST_PATHS]
+            paths = _worth_measuring(graph.meet(query, gallery))
             # Where one side is a plain prefix of the other, cutting to the shorter width is right, and no control.
             if not any(set(path.kinds) == {"prefix"} for path in paths):
                 yield _Cell(query, gallery, None)
             yield from (_Cell(query, gallery, path) for path in paths)
+
+
+def _worth_measuring(paths: Iterator[Path]) -> list[Path]:
+    """Every single map, and the shortest chains; among chains of one length those with the newest maps come first."""
+    single: list[Path] = []
+    longer: list[Path] = []
+    for path in paths:  # shortest first
+        if path.length == 1:
+            single.append(path)
+        elif len(longer) == _MOST_LONG_PATHS:
+            break
+        else:
+            longer.append(path)
+    return single + longer
 
 
 def _sides(home: Home, bench: _Bench, cell: _Cell, spaces: dict[str, Metric]) -> tuple[Array, Array, Metric]:
@@ -148,6 +169,7 @@ def _measure(
 ) -> list[Evaluation]:
     found: list[Evaluation] = []
     own: dict[str, dict[str, tuple[float, Array]]] = {}
+    measurement = uuid4().hex
     for done, cell in enumerate(cells):
         queries, gallery, metric = _sides(home, bench, cell, spaces)
         result = retrieval(
@@ -168,7 +190,7 @@ def _measure(
         }
         if cell.role == "self":
             own[cell.gallery] = measured
-        found += _rows(bench, cell, measured, own[cell.gallery], resamples)
+        found += _rows(bench, cell, measured, own[cell.gallery], resamples, measurement)
         if progress:
             progress(done + 1, len(cells))
     return found
@@ -180,6 +202,7 @@ def _rows(
     measured: dict[str, tuple[float, Array]],
     own: dict[str, tuple[float, Array]],
     resamples: Resamples,
+    measurement: str,
 ) -> Iterator[Evaluation]:
     """One evaluation for each metric; the gain is paired, since both sides were resampled with the same draws."""
     path = cell.path
@@ -192,5 +215,5 @@ def _rows(
             query_path=path.query if path else (), gallery_path=path.gallery if path else (), kinds=path.kinds if path else (),
             value=interval.value, low=interval.low, high=interval.high, gain=gain.value, gain_low=gain.low, gain_high=gain.high,
             verdict=None if is_self else verdict(gain), queries=resamples.queries, items=len(bench.labels), seed=resamples.seed,
-            created_at=now(),
+            measurement=measurement, created_at=now(),
         )  # fmt: skip

@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,16 @@ os.environ.setdefault("LANCE_LOG", "error")
 import lance
 from lance.fragment import write_fragments
 
-from registry.errors import CorruptFile, NotFound, SamespaceError
+from registry.errors import CorruptFile, NotFound, SamespaceError, Unavailable
 from registry.vectors import Array
 
 __all__ = ["Dataset", "OpenDatasets", "id_type", "segment_schema", "vectors_of"]
 
 _ID_TYPES = {"string": pa.string(), "int": pa.int64()}
 _OPEN_DATASETS = 64
+_SMALL_FILES = 64
+_WHOLE_FILE_ROWS = 1 << 17
+_KEPT_FOR = timedelta(days=1)
 _ID_ROWS = 1 << 20
 
 
@@ -72,6 +76,18 @@ def _reading(uri: str, version: int) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _writing(uri: str) -> Iterator[None]:
+    """Say that nothing was stored and why, instead of what Lance says."""
+    try:
+        yield
+    except OSError as error:
+        first = (str(error).splitlines() or ["no reason given"])[0]
+        raise Unavailable(
+            f"{uri} cannot be written: {first:.200}; nothing was stored: mend that and try again"
+        ) from error
+
+
 class OpenDatasets:
     """Datasets that are open, by address and version: an opened version never changes."""
 
@@ -95,6 +111,11 @@ class OpenDatasets:
         return opened
 
 
+def _crowded(dataset: Any) -> bool:
+    """Whether so many small files have come together that each further write and read would cost more."""
+    return sum(fragment.count_rows() < _WHOLE_FILE_ROWS for fragment in dataset.get_fragments()) >= _SMALL_FILES
+
+
 class Dataset:
     """One Lance dataset at `uri`; every read names the version that it wants."""
 
@@ -111,25 +132,38 @@ class Dataset:
 
         `version` is what they will be appended to; 0 announces a dataset that is to be created.
         """
-        return list(write_fragments(table, self.uri, schema=table.schema, mode="append" if version else "overwrite"))
+        with _writing(self.uri):
+            return list(
+                write_fragments(table, self.uri, schema=table.schema, mode="append" if version else "overwrite")
+            )
 
     def publish(self, fragments: list[Any], schema: pa.Schema, version: int) -> int:
         """Append staged rows after `version` (0 creates the dataset); return the new version."""
-        if version == 0:
-            operation = lance.LanceOperation.Overwrite(schema, fragments)
-            return int(lance.LanceDataset.commit(self.uri, operation).version)
-        base = self._rolled_back(version)
-        operation = lance.LanceOperation.Append(fragments)
-        return int(lance.LanceDataset.commit(self.uri, operation, read_version=base.version).version)
+        with _writing(self.uri):
+            if version == 0:
+                operation = lance.LanceOperation.Overwrite(schema, fragments)
+                return int(lance.LanceDataset.commit(self.uri, operation).version)
+            base = self._rolled_back(version)
+            crowded = _crowded(base)
+            if crowded and base.version == version:
+                # Old states go now, while the newest is the acknowledged one, which is kept: were it done after this
+                # write, the state that counts until the caller's commit could be among them.
+                base.cleanup_old_versions(older_than=_KEPT_FOR)
+            operation = lance.LanceOperation.Append(fragments)
+            grown = lance.LanceDataset.commit(self.uri, operation, read_version=base.version)
+            if crowded:  # files of `_WHOLE_FILE_ROWS` are left alone, so a row is rewritten a bounded number of times
+                grown.optimize.compact_files(target_rows_per_fragment=_WHOLE_FILE_ROWS)
+            return int(grown.version)
 
     def remove(self, ids: pa.Array, version: int) -> tuple[int, int]:
         """Delete the rows of `ids` that are there after `version`; return (new version, how many went)."""
         gone = self.known(ids, version)
         if not len(gone):
             return version, 0
-        base = self._rolled_back(version)
-        base.delete(pc.field("id").isin(gone))
-        return int(base.version), len(gone)
+        with _writing(self.uri):
+            base = self._rolled_back(version)
+            base.delete(pc.field("id").isin(gone))
+            return int(base.version), len(gone)
 
     def _rolled_back(self, version: int) -> Any:
         """The newest state, brought back to `version` if an unacknowledged write (a killed process) went beyond it."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from registry.errors import Incompatible
 from registry.refs import is_relative, prefix_of
@@ -12,8 +13,8 @@ from registry.types import Path
 
 __all__ = ["Edge", "Graph", "incompatible"]
 
-_MAX_CHAIN = 3
-"""Longest chain of transforms on one side: each learned map loses something, and a fourth has never paid off."""
+_MOST_MAPS = 3
+"""Most transforms on both sides together: each learned map loses something, and a fourth has never paid off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,40 +55,47 @@ class Graph:
                 if (cut := prefix_of(space)) is not None:
                     self._prefixes[cut[0]].add(space)
 
-    def meet(self, query: str, gallery: str) -> list[Path]:
-        """Every way to compare vectors of space `query` with stored ones of space `gallery`, shortest first."""
-        left, right = self._chains(query, gallery), self._chains(gallery, query)
-        stored: dict[str, list[_Chain]] = defaultdict(list)
-        for chain in right:
-            stored[chain.end].append(chain)
-        paths = [
-            Path(query, gallery, q.end, q.ids, g.ids, q.kinds + g.kinds)
-            for q in left
-            for g in stored[q.end]
-            if _meets_first_here(q, g)
-        ]
-        return sorted(paths, key=lambda p: (p.length, p.query, p.gallery))
+    def meet(self, query: str, gallery: str) -> Iterator[Path]:
+        """Every way to compare vectors of space `query` with stored ones of space `gallery`, shortest first.
 
-    def lead(self, source: str, target: str) -> list[Path]:
+        Of equally long ways those come first that leave the stored side as it is.
+        """
+        left, right = self._reach(query, gallery), self._reach(gallery, query)
+        for length in range(_MOST_MAPS + 1):
+            for mapped in range(length, -1, -1):
+                stored: dict[str, list[_Chain]] = defaultdict(list)
+                for chain in right(length - mapped):
+                    stored[chain.end].append(chain)
+                for q in left(mapped):
+                    for g in filter(partial(_first_meet, q), stored.get(q.end, ())):
+                        yield Path(query, gallery, q.end, q.ids, g.ids, q.kinds + g.kinds)
+
+    def lead(self, source: str, target: str) -> Iterator[Path]:
         """Every way to turn vectors of `source` into vectors of `target`, shortest first."""
-        chains = [c for c in self._chains(source, target) if c.end == target]
-        paths = [Path(source, target, target, c.ids, (), c.kinds) for c in chains]
-        return sorted(paths, key=lambda p: (p.length, p.query))
+        chains = self._reach(source, target)
+        for length in range(_MOST_MAPS + 1):
+            for c in chains(length):
+                if c.end == target:
+                    yield Path(source, target, target, c.ids, (), c.kinds)
 
-    def _chains(self, start: str, goal: str) -> list[_Chain]:
-        """All chains from `start` that visit no space twice, the empty one included."""
-        found = [_Chain(start)]
-        for chain in found:  # grows while it is read: breadth first
-            if len(chain.edges) == _MAX_CHAIN:
-                continue
-            seen = {start, *(e.target for e in chain.edges)}
-            found += [
-                _Chain(e.target, (*chain.edges, e)) for e in self._leaving(chain.end, goal) if e.target not in seen
-            ]
-        return found
+    def _reach(self, start: str, goal: str) -> Callable[[int], list[_Chain]]:
+        """By length, all chains from `start` that visit no space twice; a length is worked out when asked for."""
+        found = [[_Chain(start)]]
+
+        def of_length(n: int) -> list[_Chain]:
+            while len(found) <= n:
+                found.append([longer for chain in found[-1] for longer in self._longer(start, chain, goal)])
+            return found[n]
+
+        return of_length
+
+    def _longer(self, start: str, chain: _Chain, goal: str) -> Iterator[_Chain]:
+        seen = {start, *(e.target for e in chain.edges)}
+        for edge in self._leaving(chain.end, goal):
+            if edge.target not in seen:
+                yield _Chain(edge.target, (*chain.edges, edge))
 
     def _leaving(self, space: str, goal: str) -> Iterator[Edge]:
-        yield from self._out.get(space, ())
         # A prefix of a space is reached by cutting it. That holds by definition, so nobody has to register it. There
         # is one for each dimension: only those are followed that are asked for, or that a transform begins or ends at.
         outer = prefix_of(space)
@@ -96,10 +104,11 @@ class Graph:
             inner = prefix_of(name)
             if inner and inner[0] == version and (outer is None or outer[1] > inner[1]):
                 yield Edge(f"[:{inner[1]}]", "prefix", space, name)
+        yield from self._out.get(space, ())
 
 
-def _meets_first_here(query: _Chain, gallery: _Chain) -> bool:
-    """Whether the two chains share no space before their common end, nor end on the same edge twice over."""
+def _first_meet(query: _Chain, gallery: _Chain) -> bool:
+    """Whether two chains that end in one space share none before it."""
     return not ({e.source for e in query.edges} & {e.source for e in gallery.edges})
 
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.orm import Session
 
-from registry.errors import Incompatible, InvalidInput, NotFound
+from registry.errors import BadVector, Incompatible, InvalidInput, NotFound
 from registry.gallery import Dataset, vectors_of
 from registry.home import Home
 from registry.index import FlatIndex, empty_hits, ids_array, merge, search_blocks
-from registry.services import evidence, galleries, models, transforms
+from registry.services import galleries, models, paths, transforms
 from registry.tables import GalleryRow
 from registry.threads import one_blas_thread
 from registry.transforms import Transform
@@ -45,8 +45,16 @@ class _Source:
     def ids(self) -> pa.Array:
         return self.dataset.column("id", self.lance_version)
 
-    def mapped(self, rows: Array, *, zeros: bool = False) -> Array:
-        return _through(self.stored, rows, zeros=zeros)
+    def mapped(self, ids: pa.Array, rows: Array, *, zeros: bool = False) -> Array:
+        """Stored rows of `ids` in the path's space; an item that has no direction there is named."""
+        try:
+            return _through(self.stored, rows, zeros=zeros)
+        except BadVector as error:
+            item = ids[error.row or 0].as_py()
+            raise BadVector(
+                f"the vector that {self.version} stored of item {item!r:.80} has no direction left in {self.path.space}: "
+                f"leave the item out, or read it into {self.version}"
+            ) from error
 
 
 def _through(chain: Sequence[Transform], rows: Array, *, zeros: bool = False) -> Array:
@@ -61,19 +69,24 @@ def convert(home: Home, vectors: Any, *, source: str, into: str, allow_unmeasure
     with home.database.reading() as session:
         source, into = transforms.resolve_space(session, source), transforms.resolve_space(session, into)
         dim, metric, _ = transforms.space_facts(session, source)
-        path = evidence.best_lead(session, transforms.graph(session), source, into, allow_unmeasured=allow_unmeasured)
+        path = paths.best_lead(session, transforms.graph(session), source, into, allow_unmeasured=allow_unmeasured)
     rows = check_finite(as_rows(vectors, dim=dim))
     converted = _through(home.chain(path.query, dim, normalize=metric == "cosine"), rows)
     return converted if path.length else converted.copy()  # never the caller's own array
 
 
 def _sources(
-    home: Home, row: GalleryRow, *, way: Callable[[str], Path], steps: Callable[[Path], Sequence[str]]
+    home: Home,
+    row: GalleryRow,
+    *,
+    way: Callable[[str], Path],
+    steps: Callable[[Path], Sequence[str]],
+    wanted: pa.Array | None = None,
 ) -> list[_Source]:
     """Every segment of a gallery that `way` can read, with the stored-side `steps` of its path, the best first.
 
     Raises:
-        Incompatible: a segment cannot be read, and it holds items that no other segment has.
+        Incompatible: a segment cannot be read, and it holds items, of those `wanted`, that no other segment has.
     """
     found: list[_Source] = []
     unread: list[tuple[Incompatible, pa.Array]] = []
@@ -83,7 +96,9 @@ def _sources(
         try:
             path = way(version.ref)
         except Incompatible as error:
-            unread.append((error, dataset.column("id", segment.lance_version)))
+            state = segment.lance_version
+            ids = dataset.column("id", state) if wanted is None else dataset.known(wanted, state)
+            unread.append((error, ids))
             continue
         chain = home.chain(steps(path), version.dim, normalize=version.metric == "cosine")
         found.append(_Source(dataset, version.ref, segment.lance_version, segment.rows, path, tuple(chain)))
@@ -95,11 +110,19 @@ def _sources(
     return sorted(found, key=_by_quality)
 
 
-def _leading(home: Home, session: Session, row: GalleryRow, into: str, *, allow_unmeasured: bool) -> list[_Source]:
+def _leading(
+    home: Home,
+    session: Session,
+    row: GalleryRow,
+    into: str,
+    *,
+    allow_unmeasured: bool,
+    wanted: pa.Array | None = None,
+) -> list[_Source]:
     """The segments of a gallery, each with its way into a space."""
     graph = transforms.graph(session)
-    way = partial(evidence.best_lead, session, graph, target=into, allow_unmeasured=allow_unmeasured)
-    return _sources(home, row, way=way, steps=lambda path: path.query)
+    way = partial(paths.best_lead, session, graph, target=into, allow_unmeasured=allow_unmeasured)
+    return _sources(home, row, way=way, steps=lambda path: path.query, wanted=wanted)
 
 
 def _by_quality(source: _Source) -> tuple[bool, float, int]:
@@ -115,7 +138,7 @@ def fetch(home: Home, gallery: str, *, ids: Sequence[Any] | Array, into: str, al
         dim, _, _ = transforms.space_facts(session, into)
         row = galleries.gallery(session, gallery)
         wanted = id_column(row.id_type, ids)
-        sources = _leading(home, session, row, into, allow_unmeasured=allow_unmeasured)
+        sources = _leading(home, session, row, into, allow_unmeasured=allow_unmeasured, wanted=wanted)
     known = (
         pa.concat_arrays([s.dataset.known(wanted, s.lance_version) for s in sources]) if sources else wanted.slice(0, 0)
     )
@@ -131,15 +154,14 @@ def fetch(home: Home, gallery: str, *, ids: Sequence[Any] | Array, into: str, al
         )
         if here.any():
             table = source.dataset.take(wanted.filter(pa.array(here)), source.lance_version, ["vector"])
-            vectors[here] = source.mapped(vectors_of(table["vector"]))
+            vectors[here] = source.mapped(table["id"], vectors_of(table["vector"]))
             open_rows &= ~here
     return Embeddings(ids_array(wanted), vectors, into, {s.version: s.path for s in sources})
 
 
 def scan(home: Home, gallery: str, *, into: str, rows: int, allow_unmeasured: bool) -> Iterator[Embeddings]:
     """All vectors of a gallery in the space asked for, in blocks; see `Registry.scan`."""
-    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
-        raise InvalidInput(f"rows must be a positive whole number, got {rows!r}")
+    _check_rows(rows)
     with home.database.reading() as session:
         into = transforms.resolve_space(session, into)
         row = galleries.gallery(session, gallery)
@@ -147,8 +169,14 @@ def scan(home: Home, gallery: str, *, into: str, rows: int, allow_unmeasured: bo
     return _blocks_of_all(sources, into, rows)
 
 
+def _check_rows(rows: object) -> None:
+    if isinstance(rows, bool) or not isinstance(rows, int | np.integer) or not 1 <= rows < 2**31:
+        raise InvalidInput(f"rows must be a whole number of rows from 1, got {rows!r:.80}")
+
+
 def pairs(home: Home, gallery: str, *, source: str, target: str, rows: int) -> Iterator[tuple[Array, Array]]:
     """Paired vectors of the items that two versions embedded, in blocks; see `Registry.pairs`."""
+    _check_rows(rows)
     with home.database.reading() as session:
         refs = [models.find(session, ref).ref for ref in (source, target)]
         row = galleries.gallery(session, gallery)
@@ -190,35 +218,58 @@ def _blocks(
         if superseded is not None and len(superseded):
             batch = batch.filter(pc.invert(pc.is_in(batch.column("id"), value_set=superseded)))
         if batch.num_rows:
-            yield ids_array(batch.column("id")), source.mapped(vectors_of(batch.column("vector")), zeros=zeros)
+            ids = batch.column("id")
+            yield ids_array(ids), source.mapped(ids, vectors_of(batch.column("vector")), zeros=zeros)
 
 
 def search(home: Home, gallery: str, queries: Any, *, version: str, k: int, allow_unmeasured: bool) -> Hits:
     """The k closest items to each query; see `Registry.search`."""
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= _MOST_HITS:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= _MOST_HITS:
         raise InvalidInput(f"k must be a whole number from 1 to {_MOST_HITS}, got {k!r}: scan the gallery for more")
     with home.database.reading() as session:
         space = transforms.resolve_space(session, version)
         dim, _, _ = transforms.space_facts(session, space)
         row = galleries.gallery(session, gallery)
         plans = _meeting(home, session, row, space, allow_unmeasured=allow_unmeasured)
+    _check_scores(gallery, plans)
     rows = check_finite(as_rows(queries, dim=dim, what="queries"), what="queries")
-    best = empty_hits(len(rows), k, string_ids=row.id_type == "string")
+    best = empty_hits(len(rows), int(k), string_ids=row.id_type == "string")
     for place, (source, query_side, compared) in enumerate(plans):
         better = [s for s, _, _ in plans[:place]]
         with one_blas_thread():  # the queries are few beside the gallery, and FAISS wants the cores right after
             mapped = _through(query_side, rows)
-        best = merge(best, _search_segment(home, source, better, mapped, k, compared, row.id_type))
+        best = merge(best, _search_segment(home, source, better, mapped, int(k), compared, row.id_type))
     return Hits(*best, path={s.version: s.path for s, _, _ in plans})
 
 
-def _meeting(
-    home: Home, session: Session, row: GalleryRow, space: str, *, allow_unmeasured: bool
-) -> list[tuple[_Source, list[Transform], Metric]]:
-    """For each segment: its source with the stored-side map, the query-side map, and the metric of the common space."""
+_Plan = tuple[_Source, list[Transform], Metric]
+"""A segment with its stored-side map, the query-side map, and the metric of the space where both meet."""
+
+
+def _check_scores(gallery: str, plans: Sequence[_Plan]) -> None:
+    """Scores of different metrics cannot be merged: every cosine would beat every negated distance."""
+    if len({metric for _, _, metric in plans}) < 2:
+        return
+    by_metric: dict[Metric, _Source] = {}
+    seen = pa.concat_arrays([source.ids() for source, _, _ in plans]).slice(0, 0)
+    for source, _, metric in plans:
+        ids = source.ids()
+        if not pc.all(pc.is_in(ids, value_set=seen)).as_py():  # else better segments have all of its items
+            by_metric.setdefault(metric, source)
+        seen = pa.concat_arrays([seen, ids])
+    if len(by_metric) > 1:
+        found = " and ".join(f"{s.version} by {metric} in {s.path.space}" for metric, s in by_metric.items())
+        raise Incompatible(
+            f"segments of {gallery} are compared {found}, whose scores have no common order: "
+            "lead them into one space with 'samespace fit', or keep them in galleries of their own"
+        )
+
+
+def _meeting(home: Home, session: Session, row: GalleryRow, space: str, *, allow_unmeasured: bool) -> list[_Plan]:
+    """How to search each segment."""
     graph = transforms.graph(session)
     dim, metric, _ = transforms.space_facts(session, space)
-    way = partial(evidence.best_meeting, session, graph, space, allow_unmeasured=allow_unmeasured)
+    way = partial(paths.best_meeting, session, graph, space, allow_unmeasured=allow_unmeasured)
     return [
         (
             source,

@@ -275,7 +275,9 @@ def _labels(labels: npt.ArrayLike, n: int, what: str) -> Array:
         array = array.astype(str)
     if array.dtype.kind == "b":
         array = array.astype(np.int64)
-    if array.ndim != 1 or array.dtype.kind not in "iuU":
+    if array.dtype.kind == "u" and int(array.max(initial=0)) < 2**63:
+        array = array.astype(np.int64)  # beside an int64, NumPy compares it as a float
+    if array.ndim != 1 or array.dtype.kind not in "iU":
         raise InvalidInput(f"{what} must be integers or strings (n,), got {array.dtype} of shape {array.shape}")
     if len(array) != n:
         raise InvalidInput(f"{what} has {len(array)} entries for {n} rows: give one label for each row")

@@ -188,7 +188,7 @@ class TransformRow(Base):
 
 
 class EvaluationRow(Base):
-    """One measured cell. A new measurement is a new row; readers take the newest of each cell."""
+    """One measured cell. A new measurement is new rows; readers take the newest of each pair of versions."""
 
     __tablename__ = "evaluations"
     __table_args__ = (
@@ -216,6 +216,7 @@ class EvaluationRow(Base):
     queries: Mapped[int]
     items: Mapped[int]
     seed: Mapped[int]
+    measurement: Mapped[str] = mapped_column(String(32))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     benchmark: Mapped[GalleryRow] = relationship(lazy="joined", innerjoin=True)

@@ -15,8 +15,10 @@ import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -50,6 +52,9 @@ class Transform(ABC):
     report: Mapping[str, Any] = field(default_factory=dict)
     source: SpaceTag | None = None
     target: SpaceTag | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "report", MappingProxyType(deepcopy(dict(self.report))))
 
     @property
     @abstractmethod
@@ -140,6 +145,7 @@ class Prefix(Transform):
     to_dim: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.to_dim <= self.from_dim:
             raise InvalidInput(f"a prefix keeps 1 to {self.from_dim} dimensions, got {self.to_dim}")
 
@@ -170,6 +176,7 @@ class _Linear(Transform):
     bias: Array
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[1:]:
             raise InvalidInput(f"weight must be (ds, dt) and bias (dt,), got {self.weight.shape} and {self.bias.shape}")
         _freeze(self, "weight", "bias")
@@ -226,6 +233,7 @@ class Relative(Transform):
     _columns: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.anchors.ndim != 2:
             raise InvalidInput(f"anchors must be (k, d), got {self.anchors.shape}")
         _freeze(self, "anchors")
@@ -239,7 +247,7 @@ class Relative(Transform):
         else:
             raise InvalidInput(f"similarity {self.similarity!r} is not known: use 'cosine' or 'whitened'")
         # Computed once: projecting a row is then one matrix product.
-        object.__setattr__(self, "_columns", np.ascontiguousarray(columns, dtype=np.float32))
+        object.__setattr__(self, "_columns", _locked(np.ascontiguousarray(columns, dtype=np.float32)))
 
     @property
     def source_dim(self) -> int:
@@ -327,8 +335,12 @@ def _freeze(transform: Transform, *names: str) -> None:
             a = np.array(getattr(transform, name), dtype=np.float32, order="C")
         if not np.isfinite(a).all():
             raise BadVector(f"{name} of this {transform.kind} transform holds NaN or infinity: fit it again")
-        a.flags.writeable = False
-        object.__setattr__(transform, name, a)
+        object.__setattr__(transform, name, _locked(a))
+
+
+def _locked(a: Array) -> Array:
+    """A copy over immutable bytes: unlike a flag, that cannot be turned back. Transforms are shared by all callers."""
+    return np.frombuffer(a.tobytes(), dtype=a.dtype).reshape(a.shape)
 
 
 def _safetensors() -> Any:

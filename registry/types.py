@@ -207,8 +207,10 @@ class Hits:
 class Evaluation:
     """One measured cell: query version x gallery version x path x benchmark x metric.
 
-    `label` is the label column that says what is relevant. `value` lies in [`low`, `high`], a 95 % bootstrap interval over queries. `gain` is the paired difference to the
-    gallery's own version on the same queries, with its interval; the verdict is the sign that the interval allows.
+    `label` is the label column that says what is relevant. `value` lies in [`low`, `high`], a 95 % bootstrap interval
+    over queries. `gain` is the paired difference to the gallery's own version on the same queries, with its interval;
+    the verdict is the sign that the interval allows. Cells of one `measurement`, which is one call of `evaluate`, are of
+    the same items and queries; values of different measurements are not for comparing.
     """
 
     benchmark: str
@@ -230,12 +232,13 @@ class Evaluation:
     queries: int
     items: int
     seed: int
+    measurement: str
     created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """The compatibility matrix of a benchmark: for each query x gallery the newest evaluations, best path first."""
+    """The compatibility matrix of a benchmark: for each query x gallery its newest measurement, best path first."""
 
     benchmark: str
     label: str

@@ -26,6 +26,8 @@ def as_rows(vectors: npt.ArrayLike, *, dim: int | None = None, what: str = "vect
         InvalidInput: not two-dimensional, or not numbers.
         DimensionMismatch: d is not `dim`.
     """
+    if np.ma.isMaskedArray(vectors):
+        raise InvalidInput(f"{what} are masked: fill or drop the masked values first, or they would be taken for data")
     try:
         rows = np.asarray(vectors)
     except ValueError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,13 @@ def _remove(home: Home, row: GalleryRow, segment: SegmentRow, gone: pa.Array) ->
         segment.rows -= count
 
 
+def _plain(values: Iterable[Any]) -> list[Any]:
+    """Python values, of an array or of a list that holds NumPy's."""
+    if isinstance(values, np.ndarray):
+        return list(values.tolist())
+    return [value.item() if isinstance(value, np.generic) else value for value in values]
+
+
 def id_column(kind: str, ids: Sequence[Any] | Array) -> pa.Array:
     """Ids of a gallery as an Arrow array.
 
@@ -95,9 +102,7 @@ def id_column(kind: str, ids: Sequence[Any] | Array) -> pa.Array:
     """
     if isinstance(ids, str | bytes) or not np.iterable(ids):  # a string is a sequence of strings, but never meant so
         raise InvalidInput(f"ids must be a list or an array, got {ids!r:.80}: write [{ids!r:.80}]")
-    if isinstance(ids, str | bytes):
-        raise InvalidInput(f"ids must be a list, got one string {ids!r:.80}: write [{ids!r:.80}]")
-    listed: list[Any] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+    listed = _plain(ids)
     wanted: Any = str if kind == "string" else int
     for row, value in enumerate(listed):
         if not isinstance(value, wanted) or isinstance(value, bool):
@@ -161,7 +166,9 @@ def _label_columns(row: GalleryRow, labels: Mapping[str, Any] | None, n: int) ->
             raise InvalidInput(
                 f"gallery {row.name} has no label column {name!r:.80}: it has {', '.join(row.labels) or 'none'}"
             )
-        listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
+        if isinstance(values, str | bytes) or not np.iterable(values):
+            raise InvalidInput(f"labels {name!r} must be a list or an array, got {values!r:.80}: give one for each row")
+        listed = _plain(values)
         if len(listed) != n:
             raise InvalidInput(f"{len(listed)} labels {name!r} for {n} items: give one for each row")
         kind = type(listed[0])

@@ -162,6 +162,7 @@ def upgrade() -> None:
         sa.Column("queries", sa.Integer(), nullable=False),
         sa.Column("items", sa.Integer(), nullable=False),
         sa.Column("seed", sa.Integer(), nullable=False),
+        sa.Column("measurement", sa.String(length=32), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("role IN ('self', 'naive', 'path')", name="role_known"),
         sa.CheckConstraint("low <= value AND value <= high", name="interval_holds_value"),

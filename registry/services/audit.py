@@ -22,7 +22,7 @@ def record(session: Session, action: str, subject: str, details: Mapping[str, An
 
 def changes(session: Session, *, limit: int = 100) -> list[Change]:
     """The newest changes first."""
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit < 2**31:
         raise InvalidInput(f"limit must be a whole number of changes, got {limit!r}")
     rows = session.scalars(select(ChangeRow).order_by(ChangeRow.id.desc()).limit(limit))
     return [Change(at=row.at, action=row.action, subject=row.subject, details=row.details) for row in rows]

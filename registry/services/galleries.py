@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -23,8 +23,8 @@ def create(session: Session, name: str, *, id_type: str, labels: Sequence[str]) 
     check_name(name, "gallery")
     if id_type not in ("string", "int"):
         raise InvalidInput(f"id_type must be 'string' or 'int', got {id_type!r}")
-    if isinstance(labels, str):
-        raise InvalidInput(f"labels must be a list of column names, got the string {labels!r}: write [{labels!r}]")
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise InvalidInput(f"labels must be a list of column names, got {labels!r:.80}: write [{labels!r:.80}]")
     labels = list(labels)
     for label in labels:
         if check_name(label, "label column") in _RESERVED or "." in label or list(labels).count(label) > 1:

@@ -69,8 +69,12 @@ def register(
         if given is not None and not isinstance(given, Mapping):
             raise InvalidInput(f"{name} must be a mapping such as {{'key': 'value'}}, got {given!r:.80}")
     _check(dim, metric, dtype)
-    for name, text, longest in (("source", source, 1000), ("method", method, 100), ("run_id", run_id, 100)):
-        _check_text(name, text, longest)
+    if not isinstance(normalized, bool):
+        raise InvalidInput(f"normalized must be True or False, got {normalized!r:.80}")
+    _check_text("method", method, 100)
+    for name, text, longest in (("source", source, 1000), ("run_id", run_id, 100)):
+        if text is not None:
+            _check_text(name, text, longest)
     above = find(session, parent) if parent else None
     owner = _locked_model(session, model)
     number = 1 + (session.scalar(select(func.max(VersionRow.number)).where(VersionRow.model_id == owner.id)) or 0)
@@ -93,9 +97,9 @@ def register(
     return to_version(row)
 
 
-def _check_text(name: str, text: str | None, longest: int) -> None:
+def _check_text(name: str, text: object, longest: int) -> None:
     """PostgreSQL refuses longer texts and NUL; SQLite would store them."""
-    if text is not None and (not isinstance(text, str) or len(text) > longest or "\0" in text):
+    if not isinstance(text, str) or len(text) > longest or "\0" in text:
         raise InvalidInput(f"{name} must be a text of at most {longest} characters without NUL, got {text!r:.80}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -31,6 +32,8 @@ __all__ = [
     "transforms",
 ]
 
+Number = TypeVar("Number", int, float)
+
 
 def resolve_space(session: Session, space: str) -> str:
     """The one name of a space: aliases become numbers; NotFound or BadName if there is no such space."""
@@ -54,11 +57,17 @@ def space_facts(session: Session, space: str) -> tuple[int, Metric, SpaceTag]:
         return (
             anchors.size,
             "cosine",
-            SpaceTag(space, models.fingerprint_digest({"anchors": anchors.ids, "similarity": anchors.similarity})),
+            SpaceTag(space, models.fingerprint_digest(_identity(anchors))),
         )
     cut = prefix_of(space)
     row = models.find(session, cut[0] if cut else space)
     return cut[1] if cut else row.dim, row.metric, SpaceTag(space, row.fingerprint)  # type: ignore[return-value]
+
+
+def _identity(anchors: AnchorSet) -> dict[str, object]:
+    """What decides a relative space, apart from the version: equal ones are one space in any registry."""
+    members = (anchors.ids, anchors.anchor, anchors.weights)
+    return {"gallery": anchors.gallery, "members": members, "similarity": anchors.similarity}
 
 
 def add(
@@ -135,15 +144,16 @@ def transforms(session: Session) -> list[TransformInfo]:
 
 def transform(session: Session, id: str) -> TransformRow:
     """The row of one transform."""
-    row = session.get(TransformRow, id)
+    row = session.get(TransformRow, id) if isinstance(id, str) else None
     if row is None:
         raise NotFound(f"there is no transform {id!r:.120}: 'samespace model graph' lists them")
     return row
 
 
 def graph(session: Session) -> Graph:
-    """All spaces as the registered transforms connect them."""
-    edges = session.execute(select(TransformRow.id, TransformRow.kind, TransformRow.source, TransformRow.target))
+    """All spaces as the registered transforms connect them, the newest first: of equals, it is looked at first."""
+    columns = (TransformRow.id, TransformRow.kind, TransformRow.source, TransformRow.target)
+    edges = session.execute(select(*columns).order_by(TransformRow.created_at.desc(), TransformRow.id))
     return Graph(Edge(*edge) for edge in edges)
 
 
@@ -160,8 +170,8 @@ def add_anchors(
     """Freeze a list of items as the anchors of the relative space `relative/<name>`."""
     check_name(name, "anchor set")
     ids = [i.item() if hasattr(i, "item") else i for i in ids]
-    anchor = list(range(len(ids))) if anchor is None else [int(a) for a in anchor]
-    weights = [1.0] * len(ids) if weights is None else [float(w) for w in weights]
+    anchor = list(range(len(ids))) if anchor is None else _numbers(anchor, int, "anchor numbers", "whole numbers")
+    weights = [1.0] * len(ids) if weights is None else _numbers(weights, float, "anchor weights", "numbers")
     if not ids or not len(ids) == len(anchor) == len(weights):
         raise InvalidInput(
             f"anchors need as many ids as anchor numbers and weights, got {len(ids)}, {len(anchor)}, {len(weights)}"
@@ -170,6 +180,9 @@ def add_anchors(
         raise InvalidInput("anchor weights must be finite numbers: check them for NaN")
     if set(anchor) != set(range(max(anchor) + 1)):
         raise InvalidInput("anchor numbers must count 0, 1, 2, … without a gap: each anchor needs at least one item")
+    empty = set(anchor) - {a for a, w in zip(anchor, weights, strict=True) if w}
+    if empty:
+        raise InvalidInput(f"anchor {min(empty)} has only weights of 0: give one of its items a weight")
     if similarity not in ("cosine", "whitened"):
         raise InvalidInput(f"similarity must be 'cosine' or 'whitened', got {similarity!r}")
     if session.scalar(select(AnchorSetRow).where(AnchorSetRow.name == name)) is not None:
@@ -182,6 +195,18 @@ def add_anchors(
     record(session, "anchors.added", f"{RELATIVE}/{name}", {"gallery": gallery, "anchors": row.size})
     session.flush()
     return _to_anchor_set(row)
+
+
+def _numbers(given: Sequence[Any], kind: type[Number], what: str, wanted: str) -> list[Number]:
+    """Plain numbers of plain or NumPy ones, never rounded."""
+    try:
+        listed = [kind(value) for value in given]
+        exact = all(number == value for number, value in zip(listed, given, strict=True) if value == value)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{what} must be {wanted}: {error}") from error
+    if not exact:
+        raise InvalidInput(f"{what} must be {wanted}, got {given!r:.80}")
+    return listed
 
 
 def anchor_set(session: Session, name: str) -> AnchorSet:

@@ -132,8 +132,8 @@ def version(model_id=1, number=1, dim=4, metric="cosine", dtype="float32", finge
 def evaluation(benchmark=1, query=1, gallery=1, role="self", low=0.1, value=0.2, high=0.3):
     return (
         "INSERT INTO evaluations (benchmark_id, query_id, gallery_id, label, metric, role, query_path, gallery_path, kinds, "
-        "value, low, high, gain, gain_low, gain_high, queries, items, seed, created_at) VALUES "
-        f"({benchmark}, {query}, {gallery}, 'c', 'map', '{role}', '', '', '[]', {value}, {low}, {high}, 0, 0, 0, 1, 1, 0, {NOW})"
+        "value, low, high, gain, gain_low, gain_high, queries, items, seed, measurement, created_at) VALUES "
+        f"({benchmark}, {query}, {gallery}, 'c', 'map', '{role}', '', '', '[]', {value}, {low}, {high}, 0, 0, 0, 1, 1, 0, 'm', {NOW})"
     )
 
 

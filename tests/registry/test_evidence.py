@@ -200,6 +200,107 @@ def test_a_version_that_is_as_good_is_inconclusive(lite):
     assert found.advice == "stay"
 
 
+def test_an_unrelated_measurement_does_not_turn_the_advice(lite):
+    labels, clear = spread(200, 20, 8, 0.1)
+    noise = np.where(np.arange(200) < 150, 1.2, 0.1)[:, None]  # the last fifty items are easy for the old version
+    old = clear + noise * np.random.default_rng(1).standard_normal((200, 8))
+    new = clear + 0.5 * np.random.default_rng(2).standard_normal((200, 8))
+    fill(lite, old.astype(np.float32), new.astype(np.float32), labels=labels)
+    lite.register_version("m", dim=8)
+    lite.append("b", version="m/3", ids=np.arange(150, 200), vectors=new[150:].astype(np.float32))
+    lite.evaluate("b", versions=["m/1", "m/2"])
+    before = lite.compare("m/1", "m/2")
+    lite.evaluate("b", versions=["m/1", "m/3"])
+    after = lite.compare("m/1", "m/2")
+    assert before.advice == "backfill"
+    assert after == before
+    assert {e.items for e in after.evaluations} == {200}
+    assert len({e.measurement for e in after.evaluations}) == 1
+
+
+def test_verdicts_and_advice_speak_of_one_path(lite):
+    labels, clear = spread(400, 40, 8, 0.01, seed=3)
+    rng = np.random.default_rng(20)
+    old, new = (clear + noise * rng.standard_normal(clear.shape) for noise in (1.0, 0.8))
+    fill(lite, old.astype(np.float32), new.astype(np.float32), labels=labels)
+    for _ in range(6):
+        weight = np.eye(8) + rng.uniform(0, 0.35) * rng.standard_normal((8, 8))
+        lite.add_transform(
+            Affine(weight=weight, bias=rng.standard_normal(8) * rng.uniform(0, 0.3)), source="m/2", target="m/1"
+        )
+    lite.evaluate("b")
+    found = lite.compare("m/1", "m/2")
+    ways = {}
+    for e in found.evaluations:
+        if (e.query, e.gallery, e.role) == ("m/2", "m/1", "path"):
+            ways.setdefault(e.query_path, {})[e.metric] = e.verdict
+    assert len(ways) == 6
+    assert dict(found.verdicts) in ways.values()
+    passes = all(found.verdicts[m] == "compatible" for m in ("cmc@1", "map"))
+    assert passes == (found.advice == "bridge with a transform")
+
+
+def test_a_comparison_is_of_the_label_that_was_measured(lite):
+    labels, x = spread(60, 6, 8, 0.5)
+    for _ in range(2):
+        lite.register_version("m", dim=8)
+    lite.create_gallery("b", id_type="int", labels=["fine", "coarse", "other"])
+    columns = {"fine": labels, "coarse": labels // 2, "other": labels // 3}
+    lite.append("b", version="m/1", ids=np.arange(60), vectors=x, labels=columns)
+    lite.append("b", version="m/2", ids=np.arange(60), vectors=x)
+    lite.add_transform(linear(np.eye(8, dtype=np.float32)), source="m/2", target="m/1")
+    lite.evaluate("b", label="coarse")
+    assert {e.label for e in lite.compare("m/1", "m/2").evaluations} == {"coarse"}
+    lite.evaluate("b", label="other")
+    with pytest.raises(NotFound, match="labels coarse, other: name one"):
+        lite.compare("m/1", "m/2")
+    assert {e.label for e in lite.compare("m/1", "m/2", label="other").evaluations} == {"other"}
+    lite.evaluate("b")
+    assert {e.label for e in lite.compare("m/1", "m/2").evaluations} == {"fine"}, "the first column is the default"
+
+
+def test_every_single_map_is_measured_however_many_there_are(lite):
+    labels, x = spread(60, 6, 4, 0.5)
+    fill(lite, x, x, labels=labels)
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        lite.add_transform(linear(rng.standard_normal((4, 4)).astype(np.float32)), source="m/2", target="m/1")
+    lite.evaluate("b")
+    good = lite.add_transform(linear(np.eye(4, dtype=np.float32)), source="m/2", target="m/1")
+    assert lite.search("b", x[:1], version="m/2").path["m/1"].query != (good.id,)
+    lite.evaluate("b")
+    assert lite.search("b", x[:1], version="m/2").path["m/1"].query == (good.id,)
+
+
+def test_an_emptied_segment_stops_no_measurement(lite):
+    labels, x = spread(40, 5, 6, 0.5)
+    fill(lite, x, x, labels=labels)
+    lite.register_version("m", dim=6)
+    lite.append("b", version="m/3", ids=[1000], vectors=x[:1], labels={"class": [0]})
+    with pytest.raises(InvalidInput, match="name fewer versions \\(m/3 has embedded the fewest items, 1\\)"):
+        lite.evaluate("b")
+    lite.delete("b", [1000])
+    assert lite.evaluate("b").versions == ("m/1", "m/2")
+
+
+@pytest.mark.parametrize("versions", ["m/1", [], ()])
+def test_versions_are_a_list(lite, versions):
+    labels, x = spread(20, 5, 6, 0.5)
+    fill(lite, x, labels=labels)
+    with pytest.raises(InvalidInput, match="versions must be a list of one or more"):
+        lite.evaluate("b", versions=versions)
+
+
+def test_what_is_not_measured_is_not_asked_for(lite):
+    labels, x = spread(20, 5, 6, 0.5)
+    fill(lite, x, labels=labels)
+    lite.evaluate("b")
+    with pytest.raises(InvalidInput, match="metric 'recall' is not measured: use one of cmc@1, cmc@5"):
+        lite.matrix("b", metric="recall")
+    with pytest.raises(NotFound, match="no label column 'colour'"):
+        lite.evaluations("b", label="colour")
+
+
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [

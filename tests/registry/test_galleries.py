@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 
+import lance
 import numpy as np
 import pytest
 
@@ -16,9 +21,12 @@ from registry.errors import (
     CorruptFile,
     DimensionMismatch,
     DuplicateId,
+    Incompatible,
     InvalidInput,
     NotFound,
+    Unavailable,
 )
+from registry.transforms import Relative
 
 
 def unit(x):
@@ -769,8 +777,12 @@ def test_a_cut_that_leaves_no_direction_is_refused(lite):
     lite.append("g", version="m/1", ids=["flat", "fine"], vectors=[[0, 0, 1, 1], [1, 0, 1, 1]])
     with pytest.raises(BadVector, match="row 1"):
         lite.convert([[1, 0, 0, 0], [0, 0, 1, 1]], source="m/1", into="m/1[:2]")
-    with pytest.raises(BadVector):
-        lite.fetch("g", ids=["flat"], into="m/1[:2]")
+    for call in (
+        lambda: lite.fetch("g", ids=["fine", "fine", "flat"], into="m/1[:2]"),
+        lambda: list(lite.scan("g", into="m/1[:2]", rows=1)),
+    ):
+        with pytest.raises(BadVector, match=r"m/1 stored of item 'flat' has no direction left in m/1\[:2\]"):
+            call()
     hits = lite.search("g", [[1, 0]], version="m/1[:2]", k=2)
     assert hits.ids.tolist() == [["fine", "flat"]], "one such item does not keep the others from being found"
 
@@ -782,3 +794,97 @@ def test_label_columns_may_come_from_any_iterable(lite):
         lite.append("g", version="m/1", ids=["x"], vectors=[[1, 0]], labels=["a"])
     with pytest.raises(NotFound):
         lite.gallery(5)
+
+
+def test_many_small_appends_do_not_slow_each_other_down(lite, rows):
+    """Files are merged as they come together; every state that a reader may hold stays readable."""
+    x = rows(140, 4)
+    lite.register_version("m", dim=4)
+    lite.create_gallery("g", id_type="int")
+    lite.append("g", version="m/1", ids=[0], vectors=x[:1])
+    early = lite.scan("g", into="m/1")
+    for i in range(1, 140):
+        lite.append("g", version="m/1", ids=[i], vectors=x[i : i + 1])
+    segment = lite.gallery("g").segments[0]
+    stored = lance.dataset(f"{lite.home}/galleries/g/m-1.lance", version=segment.lance_version)
+    assert len(stored.get_fragments()) < 80
+    np.testing.assert_array_equal(np.stack(list(contents(lite, "g", "m/1").values())), x)
+    assert contents_of(early) == [0]
+    assert lite.delete("g", [5]) == 1
+    assert lite.append("g", version="m/1", ids=[5], vectors=x[:1]) == 1
+    with pytest.raises(AlreadyExists):
+        lite.append("g", version="m/1", ids=[7], vectors=x[:1])
+
+
+def test_scores_of_different_metrics_are_never_merged(lite, rows):
+    x = rows(12, 4)
+    lite.register_version("far", dim=4, metric="l2")
+    lite.register_version("near", dim=4)
+    lite.create_gallery("g", id_type="int")
+    for version in ("far/1", "near/1"):
+        lite.append("g", version=version, ids=range(6), vectors=x[:6])
+    lite.add_anchors("w", gallery="g", ids=range(5))
+    for version in ("far/1", "near/1"):
+        lite.add_transform(Relative(anchors=x[:5]), source=version, target="relative/w")
+    assert lite.search("g", x[:1], version="far/1", k=1, allow_unmeasured=True).ids.tolist() == [[0]]
+    lite.append("g", version="near/1", ids=[9], vectors=x[9:10])
+    with pytest.raises(Incompatible, match="far/1 by l2 in far/1 and near/1 by cosine in relative/w"):
+        lite.search("g", x[:1], version="far/1", k=3, allow_unmeasured=True)
+
+
+def test_an_item_that_cannot_be_read_is_in_nobody_else_s_way(lite, rows):
+    lite.register_version("m", dim=4)
+    lite.register_version("m", dim=4)
+    lite.create_gallery("g", id_type="int")
+    lite.append("g", version="m/1", ids=[1], vectors=rows(1, 4))
+    lite.append("g", version="m/2", ids=[2], vectors=rows(1, 4, seed=1))
+    np.testing.assert_array_equal(lite.fetch("g", ids=[1], into="m/1").vectors, rows(1, 4))
+    with pytest.raises(Incompatible):
+        lite.fetch("g", ids=[1, 2], into="m/1")
+
+
+@pytest.mark.parametrize("block", [0, -1, 1.5, True, "a", None])
+def test_pairs_come_in_blocks_of_a_positive_size(filled, block):
+    with pytest.raises(InvalidInput, match="rows must be"):
+        filled.pairs("g", source="m/1", target="m/1", rows=block)
+
+
+def test_what_cannot_be_written_is_told_and_nothing_is_stored(lite, rows, monkeypatch):
+    lite.register_version("m", dim=4)
+    lite.create_gallery("g")
+    (Path(lite.home) / "galleries" / "g").write_text("a file where the folder should be")
+    with pytest.raises(Unavailable, match="cannot be written"):
+        lite.append("g", version="m/1", ids=["a"], vectors=rows(1, 4))
+    assert lite.gallery("g").items == 0
+
+
+def test_numbers_of_numpy_are_numbers(lite, rows):
+    lite.register_version("m", dim=4)
+    lite.create_gallery("b", id_type="int", labels=["class"])
+    ids, labels = [np.int64(1), np.int32(2)], [np.int64(7), np.int8(7)]
+    lite.append("b", version="m/1", ids=ids, vectors=rows(2, 4), labels={"class": labels})
+    assert lite.search("b", rows(2, 4), version="m/1", k=np.int64(1)).ids.tolist() == [[1], [2]]
+
+
+def test_masked_values_are_no_data(lite, rows):
+    lite.register_version("m", dim=4)
+    lite.create_gallery("g")
+    with pytest.raises(InvalidInput, match="masked"):
+        lite.append("g", version="m/1", ids=["a"], vectors=np.ma.masked_array(rows(1, 4), mask=[[1, 0, 0, 0]]))
+
+
+def test_readers_do_not_wait_for_writers(lite, rows):
+    """Writers that wait for SQLite's lock hold connections; a reader gets one all the same."""
+    lite.register_version("m", dim=4)
+    lite.create_gallery("g", id_type="int")
+    lite.append("g", version="m/1", ids=[0], vectors=rows(1, 4))
+    with closing(sqlite3.connect(f"{lite.home}/registry.db", isolation_level=None)) as blocker:
+        blocker.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(20) as pool:
+            writes = [
+                pool.submit(lite.append, "g", version="m/1", ids=[i], vectors=rows(1, 4, seed=i)) for i in range(1, 21)
+            ]
+            assert lite.search("g", rows(1, 4), version="m/1", k=1).ids.tolist() == [[0]]
+            blocker.execute("ROLLBACK")
+            assert [w.result() for w in writes] == [1] * 20
+    assert lite.gallery("g").items == 21

@@ -319,3 +319,31 @@ def test_the_database_keeps_names_and_aliases_honest(reg):
 def test_what_must_be_a_mapping_is_told_so(lite, given):
     with pytest.raises(InvalidInput, match="must be a mapping"):
         lite.register_version("a", dim=4, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"method": None}, "method must be a text"),
+        ({"tags": {"a": None}}, "tag 'a' must be a text"),
+        ({"normalized": "abc"}, "normalized must be True or False"),
+        ({"source": 5}, "source must be a text"),
+    ],
+)
+def test_a_value_of_another_type_is_named(reg, given, named):
+    with pytest.raises(InvalidInput, match=named):
+        reg.register_version("m", dim=4, **given)
+    assert reg.models() == []
+
+
+def test_text_that_no_database_holds_is_refused(reg):
+    with pytest.raises(InvalidInput):
+        reg.register_version("m", dim=4, source="\ud800")
+    with pytest.raises((InvalidInput, NotFound)):
+        reg.gallery("\ud800")
+
+
+@pytest.mark.parametrize("home", [3, None, "a\0b", b"\0"])
+def test_a_home_is_a_path(home):
+    with pytest.raises(InvalidInput, match="home must be the path of a folder"):
+        connect(home)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -54,23 +56,23 @@ def test_every_edge_of_a_path_is_followed_forwards(edges, query, gallery):
 def test_paths_exist_exactly_where_spaces_connect(edges, query, gallery):
     graph = Graph(edges)
     if not reach(edges, query) & reach(edges, gallery):
-        assert graph.meet(query, gallery) == []
+        assert not list(graph.meet(query, gallery))
     if gallery not in reach(edges, query):
-        assert graph.lead(query, gallery) == []
+        assert not list(graph.lead(query, gallery))
     if any((e.source, e.target) == (query, gallery) for e in edges):
-        assert graph.lead(query, gallery)[0].length <= 1
-        assert graph.meet(query, gallery)[0].length <= 1
+        assert next(graph.lead(query, gallery)).length <= 1
+        assert next(graph.meet(query, gallery)).length <= 1
 
 
 @given(graphs(), st.sampled_from(SPACES))
 def test_a_space_meets_itself_without_any_map(edges, space):
     for paths in (Graph(edges).meet(space, space), Graph(edges).lead(space, space)):
-        assert (paths[0].length, paths[0].space) == (0, space)
+        assert [(p.length, p.space) for p in islice(paths, 1)] == [(0, space)]
 
 
 @given(graphs(), st.sampled_from(SPACES), st.sampled_from(SPACES))
 def test_paths_are_given_shortest_first_and_once(edges, query, gallery):
-    paths = Graph(edges).meet(query, gallery)
+    paths = list(Graph(edges).meet(query, gallery))
     assert [p.length for p in paths] == sorted(p.length for p in paths)
     assert len({(p.query, p.gallery) for p in paths}) == len(paths)
 
@@ -78,18 +80,18 @@ def test_paths_are_given_shortest_first_and_once(edges, query, gallery):
 @given(graphs(), st.sampled_from(SPACES), st.integers(1, 9), st.integers(1, 9))
 def test_a_prefix_is_reached_by_cutting_and_never_left_by_growing(edges, space, n, m):
     graph = Graph(edges)
-    assert graph.lead("a/1", f"a/1[:{n}]")[0].query == (f"[:{n}]",)
+    assert next(graph.lead("a/1", f"a/1[:{n}]")).query == (f"[:{n}]",)
     between = [p.query for p in graph.lead(f"a/1[:{n}]", f"a/1[:{m}]")]
     assert between == ([()] if n == m else [(f"[:{m}]",)] if m < n else [])
-    assert graph.lead(f"a/1[:{n}]", "a/1") == []
+    assert not list(graph.lead(f"a/1[:{n}]", "a/1"))
     if "a/1" not in reach(edges, space):
-        assert graph.lead(space, f"a/1[:{n}]") == []
+        assert not list(graph.lead(space, f"a/1[:{n}]"))
 
 
 def test_no_chain_grows_beyond_three_maps():
     chain = [Edge(f"t{i}", "affine", f"a/{i}", f"a/{i + 1}") for i in range(1, 9)]
     assert [p.query for p in Graph(chain).lead("a/1", "a/4")] == [("t1", "t2", "t3")]
-    assert Graph(chain).lead("a/1", "a/5") == []
+    assert not list(Graph(chain).lead("a/1", "a/5"))
 
 
 def test_the_error_says_which_command_makes_the_missing_link():
@@ -252,6 +254,75 @@ def test_the_best_measured_path_wins_over_a_shorter_worse_one(two, rows):
     direct = two.add_transform(linear(rotation(6)), source="m/2", target="m/1")
     two.evaluate("b", versions=["m/1", "m/2"])
     assert two.search("g", queries, version="m/2").path["m/1"].query == (direct.id,)
+
+
+def test_values_are_compared_within_one_measurement(two, rows):
+    """A bad map with a good value on an easy benchmark must not beat a good map measured on a hard one."""
+    bad = two.add_transform(linear(rotation(6) + 0.7 * rows(6, 6, seed=8)), source="m/2", target="m/1")
+    labels = np.arange(400) % 4
+    easy = unit(8 * rows(4, 6, seed=6)[labels] + rows(400, 6, seed=7))
+    two.create_gallery("easy", id_type="int", labels=["class"])
+    two.append("easy", version="m/1", ids=np.arange(400), vectors=easy, labels={"class": labels})
+    two.append("easy", version="m/2", ids=np.arange(400), vectors=easy @ rotation(6).T)
+    two.evaluate("easy")
+    queries = unit(rows(2, 6, seed=3))
+    assert two.search("g", queries, version="m/2").path["m/1"].evidence.benchmark == "easy"
+    good = two.add_transform(linear(rotation(6)), source="m/2", target="m/1")
+    two.evaluate("b")  # fewer queries, but both maps
+    best = two.search("g", queries, version="m/2").path["m/1"]
+    assert (best.query, best.evidence.benchmark) == ((good.id,), "b")
+    assert two.convert(queries, source="m/2", into="m/1") == pytest.approx(queries @ rotation(6), abs=1e-5)
+    assert bad.id != good.id
+
+
+def test_a_measured_path_speaks_for_its_prefixes(lite, rows):
+    """A map from a prefix is measured with the whole version's queries, and a cut behind a map holds by definition."""
+    lite.register_version("m", dim=4)
+    lite.register_version("m", dim=6)
+    labels = np.arange(40) % 8
+    new = unit(3 * rows(8, 6)[labels] + rows(40, 6, seed=1))
+    lite.create_gallery("b", id_type="int", labels=["class"])
+    lite.append("b", version="m/1", ids=np.arange(40), vectors=new[:, :4], labels={"class": labels})
+    lite.append("b", version="m/2", ids=np.arange(40), vectors=new)
+    lite.add_transform(linear(rotation(4)), source="m/2[:4]", target="m/1")
+    calls = [
+        lambda: lite.convert(new[:1, :4], source="m/2[:4]", into="m/1"),
+        lambda: lite.convert(new[:1], source="m/2", into="m/1"),
+        lambda: lite.convert(new[:1], source="m/2", into="m/1[:3]"),
+        lambda: lite.search("b", new[:1, :4], version="m/2[:4]").scores,
+    ]
+    lite.delete("b", [39])
+    for call in calls[:3]:
+        with pytest.raises(Unmeasured):
+            call()
+    lite.evaluate("b")
+    for call in calls:
+        assert len(call()) == 1
+
+
+def test_queries_of_a_relative_space_use_what_was_measured_of_the_stored_side(two, rows):
+    two.add_anchors("w", gallery="b", ids=[0, 1, 2, 3, 4, 5])
+    anchors = two.fetch("b", ids=[0, 1, 2, 3, 4, 5], into="m/1").vectors
+    for version, vectors in (("m/1", anchors), ("m/2", anchors @ rotation(6).T)):
+        two.add_transform(Relative(anchors=vectors), source=version, target="relative/w")
+    queries = two.convert(anchors, source="m/1", into="relative/w", allow_unmeasured=True)
+    with pytest.raises(Unmeasured):
+        two.search("g", queries, version="relative/w", k=1)
+    two.evaluate("b")
+    hits = two.search("g", queries, version="relative/w", k=1)
+    assert hits.ids[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert hits.path["m/1"].evidence.benchmark == "b"
+
+
+def test_a_dense_graph_stays_quick():
+    """Two maps for each ordered pair of eight versions: a search must not walk all the detours."""
+    refs = [f"m/{i}" for i in range(8)]
+    pairs = [(s, t) for s in refs for t in refs if s != t]
+    graph = Graph(Edge(f"{kind}-{s}-{t}", kind, s, t) for s, t in pairs for kind in ("orthogonal", "affine"))
+    assert next(graph.meet("m/0", "m/0")).length == 0
+    paths = list(graph.meet("m/0", "m/1"))
+    assert len(paths) < 2000
+    assert {p.length for p in paths} == {1, 2, 3}
 
 
 def test_a_composed_path_equals_applying_by_hand(lite, rows):

@@ -249,3 +249,16 @@ def test_a_file_lost_from_the_home_is_reported(stored, home):
     error = refused_after(home, path.unlink)
     assert type(error) is CorruptFile
     assert "gone" in str(error)
+
+
+def test_a_transform_cannot_be_changed_by_whoever_holds_it():
+    report = {"pairs": 3, "of": {"gallery": "g"}}
+    t = Affine(weight=np.eye(2), bias=np.zeros(2), report=report)
+    report["of"]["gallery"] = "another"
+    assert t.report["of"]["gallery"] == "g"
+    with pytest.raises(TypeError):
+        t.report["pairs"] = 4
+    relative = Relative(anchors=np.eye(2))
+    for array in (t.weight, t.bias, relative.anchors, relative._columns):
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.flags.writeable = True

@@ -210,7 +210,7 @@ def evaluation(query, gallery, **given):
     facts = {
         "benchmark": "b", "label": "class", "metric": "map", "query": query, "gallery": gallery, "role": "path", "query_path": ("t",),
         "gallery_path": (), "kinds": ("affine",), "value": 0.5, "low": 0.4, "high": 0.6, "gain": 0.0, "gain_low": -0.1,
-        "gain_high": 0.1, "verdict": "inconclusive", "queries": 9, "items": 9, "seed": 0, "created_at": None,
+        "gain_high": 0.1, "verdict": "inconclusive", "queries": 9, "items": 9, "seed": 0, "measurement": "m", "created_at": None,
     }  # fmt: skip
     return Evaluation(**{**facts, **given})
 

@@ -1,0 +1,102 @@
+"""Advice: what the evidence says about replacing one version by another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy.orm import Session
+
+from registry.errors import InvalidInput, NotFound
+from registry.services import evidence, galleries, models
+from registry.types import Advice, Comparison, Evaluation
+
+__all__ = ["DECIDING_METRICS", "compare"]
+
+DECIDING_METRICS = ("cmc@1", "map")
+"""Advice needs the same verdict on both: top-1 and mAP can disagree (BCT on CIFAR-100 passes mAP and fails top-1)."""
+
+Cells = Mapping[str, Evaluation]
+"""One way of comparing, metric -> evaluation."""
+
+
+def compare(session: Session, old: str, new: str, *, benchmark: str | None, label: str | None) -> Comparison:
+    """May `new` replace `old` without backfilling? From the newest measurement of both; nothing is computed here.
+
+    The verdicts are those of one path, the one that the advice speaks of.
+
+    Raises:
+        NotFound: the pair is not measured, or on several benchmarks or label columns of which none was named.
+    """
+    old, new = models.find(session, old).ref, models.find(session, new).ref
+    if old == new:
+        raise InvalidInput(f"a comparison needs two versions, got {old} twice")
+    name, measurement = _measured(session, old, new, benchmark, label)
+    found = [e for e in evidence.evaluations(session, measurement=measurement) if {e.query, e.gallery} <= {old, new}]
+    path, advice, reason = _advise(found, old, new)
+    verdicts = {m: e.verdict for m, e in path.items() if e.verdict is not None}
+    return Comparison(old, new, name, tuple(found), verdicts, advice, reason)
+
+
+def _measured(session: Session, old: str, new: str, benchmark: str | None, label: str | None) -> tuple[str, str]:
+    """The benchmark, and there the newest measurement of `new` against `old`."""
+    cells = evidence.evaluations(session, benchmark=benchmark, label=label, metric=evidence.RANKING_METRIC)
+    cells = [e for e in cells if (e.query, e.gallery) == (new, old)]
+    where = sorted({e.benchmark for e in cells})
+    if len(where) != 1:
+        run = f"run 'samespace evaluate BENCHMARK --version {old} --version {new}'"
+        hint = f"name one of {', '.join(where)}" if where else run
+        raise NotFound(f"{new} against {old} is measured on {len(where)} benchmarks: {hint}")
+    labels = sorted({e.label for e in cells})
+    first = str(galleries.gallery(session, where[0]).labels[0])
+    chosen = labels[0] if len(labels) == 1 else first
+    if chosen not in labels:
+        raise NotFound(f"{new} against {old} is measured for the labels {', '.join(labels)}: name one of them")
+    return where[0], next(e.measurement for e in cells if e.label == chosen)
+
+
+def _advise(found: Sequence[Evaluation], old: str, new: str) -> tuple[Cells, Advice, str]:
+    """The path that decides, and the advice in design order: a trained prefix, a bridge, a backfill that pays, none."""
+    ways: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[str, Evaluation]] = {}
+    for e in found:
+        if (e.query, e.gallery, e.role) == (new, old, "path"):
+            ways.setdefault((e.query_path, e.gallery_path), {})[e.metric] = e
+    passing = [cells for cells in ways.values() if all(cells[m].verdict == "compatible" for m in DECIDING_METRICS)]
+    if passing:
+        best = max(passing, key=lambda cells: (_is_prefix(cells), cells["map"].value))
+        return best, *_praise(best, old, new)
+    nearest = max(ways.values(), key=_nearness, default={})
+    missed = _shortfall(nearest, old)
+    own = {(e.query, e.metric): e for e in found if e.role == "self"}
+    pays = [m for m in DECIDING_METRICS if own[new, m].low > own[old, m].high]
+    if pays:
+        return nearest, "backfill", f"{missed}, but re-embedding gains surely on {', '.join(pays)}"
+    return nearest, "stay", f"{missed}, and even re-embedding everything shows no sure gain over {old}"
+
+
+def _is_prefix(cells: Cells) -> bool:
+    return set(cells["map"].kinds) == {"prefix"}
+
+
+def _praise(cells: Cells, old: str, new: str) -> tuple[Advice, str]:
+    gain = cells["map"]
+    how = (
+        f"{new} beats {old} on {old}'s stored vectors by {100 * gain.gain:+.1f} points of mAP "
+        f"[{100 * gain.gain_low:+.1f}, {100 * gain.gain_high:+.1f}]"
+    )
+    if _is_prefix(cells):
+        return "upgrade without backfill", f"{how}, read through its own prefix"
+    return "bridge with a transform", f"{how}, through {' + '.join(gain.kinds)}"
+
+
+def _nearness(cells: Cells) -> tuple[int, int, float]:
+    """How close a path comes to passing: verdicts on what decides, then on all metrics, then mAP."""
+    passed = [m for m, e in cells.items() if e.verdict == "compatible"]
+    return sum(m in DECIDING_METRICS for m in passed), len(passed), cells["map"].value
+
+
+def _shortfall(cells: Cells, old: str) -> str:
+    """Why the path that comes closest is not good enough."""
+    if not cells:
+        return f"no path leads to {old}'s vectors"
+    failed = [f"{cells[m].verdict} on {m}" for m in DECIDING_METRICS if cells[m].verdict != "compatible"]
+    return f"the best way to read {old}'s vectors, {' + '.join(cells['map'].kinds)}, is {' and '.join(failed)}"

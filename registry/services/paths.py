@@ -1,0 +1,188 @@
+"""The path that is taken: of all ways between two spaces, the one with the best evidence."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, cast
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.errors import Unmeasured
+from registry.paths import Graph, incompatible
+from registry.refs import is_relative, prefix_of
+from registry.services import models
+from registry.services.evidence import RANKING_METRIC, split_chain
+from registry.tables import EvaluationRow, GalleryRow
+from registry.types import Evidence, Path, Verdict
+
+__all__ = ["best_lead", "best_meeting"]
+
+_CELLS_READ = 2000  # the newest ones: a search must not read years of measurements
+
+Steps = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A measured way between two versions, and what it says."""
+
+    id: int
+    query: int
+    gallery: int
+    query_path: Steps
+    gallery_path: Steps
+    measurement: str
+    queries: int
+    evidence: Evidence
+
+
+_Group = tuple[Any, ...]
+"""Cells whose values compare. It begins with whether they speak of the wanted way itself, not of a part of another."""
+
+_Speaking = tuple[Any, _Cell, _Group]
+"""The key of a way, a cell that measured it, and the cell's group."""
+
+
+def best_meeting(session: Session, graph: Graph, query: str, gallery: str, *, allow_unmeasured: bool) -> Path:
+    """The best measured way to compare vectors of space `query` with those that version `gallery` stored.
+
+    One space with itself, and a plain cut to a prefix, hold by definition and need no evidence. Of the others, values
+    are compared only within one measurement, since those of different items or labels are not comparable: of the one
+    that measured the most of the ways, then with the most queries, then the newest.
+
+    Raises:
+        Incompatible: there is no way.
+        Unmeasured: there is one, but no evaluation of it, and the caller does not allow that.
+    """
+    if is_relative(query):  # such queries have no cells of their own; how well the stored side gets there has
+        lead = best_lead(session, graph, gallery, query, allow_unmeasured=allow_unmeasured)
+        return Path(query, gallery, query, (), lead.query, lead.kinds, lead.evidence)
+    version, cut = _version(session, query)
+    stored = models.find(session, gallery).id
+
+    def cells() -> Iterator[_Speaking]:
+        for cell in _cells(session, (EvaluationRow.query_id == version) & (EvaluationRow.gallery_id == stored)):
+            yield (cell.query_path, cell.gallery_path), cell, (True, cell.measurement)
+
+    ways = graph.meet(query, gallery)
+    return _best(ways, cells, lambda p: ((*cut, *p.query), p.gallery), query, gallery, allow_unmeasured, paired=True)
+
+
+def best_lead(session: Session, graph: Graph, source: str, target: str, *, allow_unmeasured: bool) -> Path:
+    """The best measured way to turn vectors of space `source` into vectors of space `target`; see `best_meeting`.
+
+    A way is measured where an evaluation used its maps on either side. A cell between the two versions with nothing
+    done to the other side speaks of it most directly, so such cells go first.
+    """
+    start, cut = _version(session, source)
+    end, _ = _version(session, target)
+
+    def cells() -> Iterator[_Speaking]:
+        for cell in _cells(session, (EvaluationRow.query_id == start) | (EvaluationRow.gallery_id == start)):
+            sides = (
+                (cell.query, cell.query_path, cell.gallery, cell.gallery_path),
+                (cell.gallery, cell.gallery_path, cell.query, cell.query_path),
+            )
+            for here, steps, other, rest in sides:
+                if here == start and steps:
+                    yield _uncut(steps), cell, (other == end and not rest, cell.measurement, other, rest)
+
+    ways = graph.lead(source, target)
+    return _best(ways, cells, lambda p: _uncut((*cut, *p.query)), source, target, allow_unmeasured, paired=False)
+
+
+def _best(
+    ways: Iterator[Path],
+    cells: Callable[[], Iterable[_Speaking]],
+    key: Callable[[Path], Any],
+    source: str,
+    target: str,
+    allow_unmeasured: bool,
+    *,
+    paired: bool,
+) -> Path:
+    """The best of `ways` by what `cells` were measured; `key` is that of a way."""
+    first = next(ways, None)
+    if first is None:
+        raise incompatible(source, target, paired=paired)
+    if all(_by_definition(step) for step in (*first.query, *first.gallery)):
+        return first
+    candidates = [(key(path), path) for path in chain((first,), ways)]
+    wanted = {known for known, _ in candidates}
+    groups: dict[_Group, dict[Any, _Cell]] = defaultdict(dict)
+    for known, cell, group in cells():
+        if known in wanted:
+            groups[group].setdefault(known, cell)  # the newest comes first
+    if groups:
+        judged = max(groups.items(), key=_authority)[1]
+        measured = [(judged[k].evidence, path) for k, path in candidates if k in judged]
+        evidence, path = max(measured, key=lambda found: (found[0].value, -found[1].length))
+        return replace(path, evidence=evidence)
+    if allow_unmeasured:
+        return first
+    raise Unmeasured(
+        f"{source} reaches {target} by {first}, but nobody measured how well: run 'samespace evaluate BENCHMARK' "
+        "on a benchmark that both sides have embedded, or pass allow_unmeasured=True"
+    )
+
+
+def _authority(group: tuple[_Group, dict[Any, _Cell]]) -> tuple[bool, int, int, int]:
+    """Which group is believed: a direct one, then that of the most ways, then of the most queries, then the newest."""
+    (direct, *_), cells = group
+    newest = max(cells.values(), key=lambda cell: cell.id)
+    return direct, len(cells), newest.queries, newest.id
+
+
+def _cells(session: Session, where: Any) -> Iterator[_Cell]:
+    """The newest measured ways, by the ranking metric."""
+    e = EvaluationRow
+    rows = session.execute(
+        select(
+            e.id, e.query_id, e.gallery_id, e.query_path, e.gallery_path, e.measurement, e.queries,
+            GalleryRow.name, e.value, e.low, e.high, e.verdict,
+        )
+        .join(GalleryRow, e.benchmark_id == GalleryRow.id)
+        .where(e.role == "path", e.metric == RANKING_METRIC, where)
+        .order_by(e.id.desc())
+        .limit(_CELLS_READ)
+    )  # fmt: skip
+    for (
+        id,
+        query,
+        gallery,
+        query_path,
+        gallery_path,
+        measurement,
+        queries,
+        benchmark,
+        value,
+        low,
+        high,
+        verdict,
+    ) in rows:
+        evidence = Evidence(benchmark, RANKING_METRIC, value, low, high, cast("Verdict | None", verdict))
+        steps = split_chain(query_path), split_chain(gallery_path)
+        yield _Cell(id, query, gallery, *steps, measurement, queries, evidence)
+
+
+def _version(session: Session, space: str) -> tuple[int | None, Steps]:
+    """The version whose vectors a space is made of, and the cut that makes it; None for a relative space."""
+    if is_relative(space):
+        return None, ()
+    cut = prefix_of(space)
+    return models.find(session, cut[0] if cut else space).id, (f"[:{cut[1]}]",) if cut else ()
+
+
+def _uncut(steps: Steps) -> Steps:
+    """Without the plain cuts at the end: they hold by definition."""
+    while steps and _by_definition(steps[-1]):
+        steps = steps[:-1]
+    return steps
+
+
+def _by_definition(step: str) -> bool:
+    return step.startswith("[:")
