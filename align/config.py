@@ -40,7 +40,8 @@ class TrainConfig:
         backbone: a name of `align.backbones`.
         shift: augmentation, up to so many pixels each way; 0 is off. `flip`: mirror half of the images.
     Optimisation:
-        warmup_epochs: the learning rate rises linearly for so long, then follows `schedule`.
+        warmup_epochs: the learning rate rises linearly for so long, but at most for half of the epochs, then follows
+            `schedule`.
         device: None takes CUDA where there is one. `seed` decides weights, order and augmentation.
     New classifier:
         classifier, scale, smoothing: see `losses.class_logits` and `losses.class_loss`.
@@ -88,8 +89,6 @@ class TrainConfig:
                 _refuse(name, value, f"a whole number of at least {least}")
         for name in (*_POSITIVE, *_NOT_NEGATIVE, *_FRACTIONS):
             _check_number(name, getattr(self, name))
-        if self.warmup_epochs >= self.epochs and self.schedule == "cosine":
-            _refuse("warmup_epochs", self.warmup_epochs, f"below epochs, which is {self.epochs}")
         if self.method == "oca" and self.align_weight == self.pull_weight == 0:
             _refuse("align_weight", 0, "above 0 where pull_weight is 0, or nothing ties the model to the old space")
 

@@ -191,7 +191,7 @@ def _optimizer(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
     optimizer = make(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    warmup, total = config.warmup_epochs * steps, config.epochs * steps
+    warmup, total = min(config.warmup_epochs, config.epochs / 2) * steps, config.epochs * steps
 
     def factor(step: int) -> float:
         if step < warmup:

@@ -113,7 +113,8 @@ class OpenDatasets:
 
 def _crowded(dataset: Any) -> bool:
     """Whether so many small files have come together that each further write and read would cost more."""
-    return sum(fragment.count_rows() < _WHOLE_FILE_ROWS for fragment in dataset.get_fragments()) >= _SMALL_FILES
+    small = [f for f in dataset.get_fragments() if f.count_rows() < _WHOLE_FILE_ROWS]
+    return len(small) >= _SMALL_FILES
 
 
 class Dataset:

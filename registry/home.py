@@ -32,7 +32,10 @@ class Home:
     """
 
     def __init__(self, root: str | os.PathLike[str], *, database: str | None = None) -> None:
+        if not os.fspath(root):
+            raise InvalidInput("the home is empty text: name a folder, such as ./home")
         self.root = FilePath(root).expanduser().resolve()
+        self.database = Database(database or URL.create("sqlite", database=str(self.root / "registry.db")))
         try:
             for folder in (self.root, self.root / "galleries", self.root / "transforms"):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +43,6 @@ class Home:
             raise InvalidInput(
                 f"{self.root} cannot be a registry's home: {error.strerror}; choose a writable folder"
             ) from error
-        self.database = Database(database or URL.create("sqlite", database=str(self.root / "registry.db")))
         self.database.ensure()
         self.indexes = IndexCache(_INDEX_BUDGET_BYTES)
         self._transforms: OrderedDict[str, Transform] = OrderedDict()

@@ -117,7 +117,7 @@ def incompatible(source: str, target: str, *, paired: bool = False) -> Incompati
     if is_relative(target):
         command = f"samespace fit relative --source {source} --anchors {target.partition('/')[2]}"
     else:
-        command = f"samespace fit orthogonal --source {source} --target {target}"
+        command = f"samespace fit orthogonal --source {source} --target {target} --gallery GALLERY"
     missing = f"no transform leads from {source} to {target}" + (", nor do both reach a common space" if paired else "")
     return Incompatible(
         f"{source} and {target} cannot be compared: {missing}; make one with '{command}', or train with --old"

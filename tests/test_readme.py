@@ -51,4 +51,4 @@ def test_the_commands_step_by_step(tmp_path, monkeypatch, samespace):
     monkeypatch.setenv("SAMESPACE_HOME", "./home")
     for command in commands:
         done = samespace(*command)
-    assert "advice:" in done.stdout
+    assert "digits/2 instead of digits/1, on bench: upgrade without backfill" in done.stdout

@@ -22,7 +22,7 @@ __all__ = ["blueprint"]
 
 blueprint = Blueprint("pages", __name__)
 
-_CHANGES_SHOWN = 15
+_CHANGES_SHOWN = 8
 
 
 @blueprint.get("/healthz")
@@ -35,6 +35,7 @@ def healthz() -> Response:
 @blueprint.get("/")
 def index() -> str:
     """What is registered, and what may replace what."""
+    queries.accept("benchmark", "metric", "label")
     registry = current_registry()
     metric = queries.metric() or "map"
     galleries, versions = registry.galleries(), registry.versions()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from registry import __version__
 from registry.cli.context import Context
@@ -42,9 +44,31 @@ class _Lazy(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _warn
+                return super().invoke(ctx)
         except SamespaceError as error:
             raise click.ClickException(str(error)) from error
+        except click.UsageError as error:
+            raise _one_line(error) from error
+
+
+class _Misuse(click.ClickException):
+    """A usage error in one line: click prints three lines of usage before it, and the help that is named says more."""
+
+    exit_code = click.UsageError.exit_code
+
+
+def _one_line(error: click.UsageError) -> click.ClickException:
+    if isinstance(error, NoArgsIsHelpError):
+        return error
+    path = error.ctx.command_path if error.ctx else "samespace"
+    return _Misuse(f"{error.format_message().rstrip('.')}; see '{path} --help'")
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as one line, without the place in the code that gave it."""
+    click.echo(f"Warning: {message}", err=True)
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

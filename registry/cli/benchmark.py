@@ -19,7 +19,7 @@ def command() -> None:
 @pass_context
 def create(context: Context, name: str, labels: tuple[str, ...], id_type: str) -> None:
     """Create the empty benchmark NAME; fill it with 'samespace gallery append'."""
-    with context.open() as reg:
+    with context.open(create=True) as reg:
         gallery = reg.create_gallery(name, id_type=id_type, labels=labels)
     if not context.report(gallery):
         click.echo(f"created benchmark {name}: fill it with 'samespace gallery append {name} --version VERSION …'")

@@ -22,9 +22,9 @@ def command(context: Context, old: str, new: str, benchmark: str | None, gate: b
     with context.open() as reg:
         found = reg.compare(old, new, benchmark=benchmark)
     if not context.report(found):
-        context.out.print(
-            evidence_table(found.evaluations, title=f"{found.new} against {found.old} on {found.benchmark}")
-        )
+        out = context.out
+        title = f"{found.new} against {found.old} on {found.benchmark}"
+        out.print(evidence_table(found.evaluations, title=title, width=out.width))
         click.echo(comparison_lines(found))
     if gate and found.advice not in ("upgrade without backfill", "bridge with a transform"):
         raise SystemExit(1)

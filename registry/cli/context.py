@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from registry.errors import NotFound
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,11 +33,21 @@ class Context:
     database: str | None
     as_json: bool
 
-    def open(self) -> Registry:
-        """The registry."""
+    def open(self, *, create: bool = False) -> Registry:
+        """The registry; NotFound where there is none and the command is not one that begins one."""
         from registry import connect
 
+        if not create and not self.exists:
+            raise NotFound(
+                f"there is no registry at {self.home}: check --home, or begin one with 'samespace model register', "
+                "'samespace train' or 'samespace demo'"
+            )
         return connect(self.home, database=self.database)
+
+    @property
+    def exists(self) -> bool:
+        """Whether somebody began a registry in the home."""
+        return Path(self.home, "galleries").is_dir()
 
     @property
     def tracking_uri(self) -> str:
@@ -50,16 +63,18 @@ class Context:
 
         # Redirected to a file or a pipe, a table keeps its full width instead of being cut to 80 columns.
         console = Console(highlight=False)
-        return console if console.is_terminal else Console(highlight=False, width=160)
+        asked = os.environ.get("COLUMNS", "").isdecimal()
+        return console if console.is_terminal or asked else Console(highlight=False, width=160)
 
     def report(self, value: Any) -> bool:
         """Print `value` as JSON if that was asked for; whether it was."""
         if self.as_json:
-            click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+            click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
         return self.as_json
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, empty: str) -> None:
         """Print a table, or the sentence `empty`. Cells are plain text: names are user input."""
+        from rich.box import SIMPLE_HEAD
         from rich.markup import escape
         from rich.table import Table
         from rich.text import Text as Plain
@@ -68,7 +83,7 @@ class Context:
             click.echo(empty)
             return
         self.out.print(f"[bold]{escape(title)}[/bold]")  # a title of the table itself would wrap at the table's width
-        table = Table(header_style="bold")
+        table = Table(header_style="bold", box=SIMPLE_HEAD)
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:

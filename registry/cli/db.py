@@ -16,7 +16,7 @@ def command() -> None:
 @pass_context
 def upgrade(context: Context) -> None:
     """Bring the database to this release's revision; does nothing if it is there."""
-    with context.open() as reg:
+    with context.open(create=True) as reg:
         from registry.database import HEAD
 
         if not context.report({"revision": HEAD, "home": reg.home}):
@@ -30,10 +30,14 @@ def check(context: Context) -> None:
     from pathlib import Path
 
     from registry.database import HEAD, Database
+    from registry.errors import NotFound
 
-    database = Database(context.database or f"sqlite:///{Path(context.home).resolve() / 'registry.db'}")
-    at = database.revision() if context.database or Path(context.home, "registry.db").exists() else None
+    file = Path(context.home).resolve() / "registry.db"
+    if not context.database and not file.is_file():
+        raise NotFound(f"there is no registry at {context.home}: check --home, or make one with 'samespace db upgrade'")
+    at = Database(context.database or f"sqlite:///{file}").revision()
     if not context.report({"revision": at, "wanted": HEAD}):
-        click.echo(f"revision {at or 'none'}, this release wants {HEAD}")
+        hint = "" if at == HEAD else ": run 'samespace db upgrade'"
+        click.echo(f"revision {at or 'none'}, this release wants {HEAD}{hint}")
     if at != HEAD:
         raise SystemExit(1)

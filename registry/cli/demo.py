@@ -49,7 +49,7 @@ def command(context: Context, seed: int) -> None:
     """Upgrade a model on real data, without backfilling, and see whether it works."""
     started = time.perf_counter()
     home = Path(context.home)
-    with context.open() as reg:
+    with context.open(create=True) as reg:
         if reg.galleries() or reg.models():
             raise AlreadyExists(
                 f"{home} is a registry in use: run the demo in an empty folder, as in 'samespace --home ./demo demo'"
@@ -179,9 +179,10 @@ def _show(context: Context, reg: Registry, encoders: dict[str, Encoder]) -> None
 
     found = reg.evaluations(BENCHMARK)
     told = [e for story in _STORY for e in found if cell_key(e) == story]
-    title = f"May the stored gallery stay? {BENCHMARK}: {told[0].queries} queries, ten digits, the old model knew five"
+    title = f"May the stored gallery stay? {told[0].queries} queries of ten digits, of which {OLD} was trained on five"
+    out = context.out
     click.echo()
-    context.out.print(evidence_table(told, title=title, names=_STORY))
+    out.print(evidence_table(told, title=title, width=out.width, names=_STORY))
     for new in (INDEPENDENT, COMPATIBLE):
         click.echo(comparison_lines(reg.compare(OLD, new, benchmark=BENCHMARK)))
     _neighbours(context, reg, encoders[COMPATIBLE])
@@ -206,4 +207,4 @@ def _neighbours(context: Context, reg: Registry, encoder: Encoder) -> None:
         f"Queries of {COMPATIBLE} in the gallery that {OLD} stored, untouched",
         ("query digit", "digits of the 8 nearest"), rows, empty="",
     )  # fmt: skip
-    click.echo(f"path: {next(iter(hits.path.values()))}")
+    click.echo(f"by the path {next(iter(hits.path.values()))}")

@@ -26,4 +26,5 @@ def command(context: Context, benchmark: str, versions: tuple[str, ...], label: 
             )  # fmt: skip
         found = reg.evaluations(benchmark)
     if not context.report(found):
-        context.out.print(evidence_table(found, title=f"Compatibility on {benchmark}"))
+        out = context.out
+        out.print(evidence_table(found, title=f"Compatibility on {benchmark}", width=out.width))

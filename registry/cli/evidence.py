@@ -11,48 +11,69 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["cell_key", "comparison_lines", "describe", "evidence_table", "verdict_text"]
+__all__ = ["NAMES", "cell_key", "comparison_lines", "describe", "evidence_table", "verdict_text"]
 
 _LOOKS = {
     "compatible": ("✓ compatible", "green"),
     "incompatible": ("✗ incompatible", "red"),
     "inconclusive": ("? inconclusive", "yellow"),
 }
-_SHOWN = ("cmc@1", "cmc@5", "map")
-_NAMES = {"cmc@1": "CMC@1", "cmc@5": "CMC@5", "map": "mAP", "map@r": "mAP@R", "mrr": "MRR"}
+_DECIDING = ("cmc@1", "map")
+_WIDE = 128
+_CAPTION = (
+    "In per cent, higher is better; ± is half the 95 % bootstrap interval. gain: against the gallery's own version on the\n"
+    "same queries. compatible: both gains are surely above 0. own space: what a gallery's own version finds."
+)
+_SHORT_CAPTION = (
+    "Per cent; gain is against the gallery's own version.\n✓ compatible  ✗ incompatible  ? inconclusive  · own space"
+)
+NAMES = {"cmc@1": "CMC@1", "cmc@5": "CMC@5", "map": "mAP", "map@r": "mAP@R", "mrr": "MRR"}
 
 
-def verdict_text(verdict: str | None) -> Text:
-    """A verdict with its sign and colour."""
+def verdict_text(cells: Mapping[str, Evaluation]) -> Text:
+    """One verdict of the two that decide, with its sign and colour, and the metric that it rests on where they differ.
+
+    Compatible if both are; incompatible if either is.
+    """
     from rich.text import Text
 
-    text, style = _LOOKS.get(verdict or "", ("· own space", "dim"))
-    return Text(text, style=style)
+    verdicts = {metric: cells[metric].verdict for metric in _DECIDING}
+    worst = next((v for v in ("incompatible", "inconclusive") if v in verdicts.values()), cells["map"].verdict)
+    text, style = _LOOKS.get(worst or "", ("· own space", "dim"))
+    where = [NAMES[m] for m, v in verdicts.items() if v == worst]
+    return Text(text if len(where) == len(_DECIDING) else f"{text} ({where[0]})", style=style)
 
 
-def evidence_table(found: Sequence[Evaluation], *, title: str, names: Mapping[str, str] | None = None) -> Table:
-    """One row for each way of comparing: CMC@1, CMC@5 and mAP, the gain, and the verdict on CMC@1 and mAP.
+def evidence_table(
+    found: Sequence[Evaluation], *, title: str, width: int, names: Mapping[str, str] | None = None
+) -> Table:
+    """One row for each way of comparing: what was measured, the gain, and the verdict on CMC@1 and mAP.
 
-    `names` calls some rows otherwise than by the kinds of their path; see `cell_key`.
+    Below `_WIDE` columns CMC@5 and the intervals of values are left out, and verdicts are signs. `names` calls some
+    rows otherwise than by the kinds of their path; see `cell_key`.
     """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    wide = width >= _WIDE
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD)
     table.caption_justify = "left"
-    table.caption = "% ± half the 95 % bootstrap interval. gain: against the gallery's own version, paired by query. Higher is better."
+    table.caption = _CAPTION if wide else _SHORT_CAPTION
     table.add_column("query on gallery", no_wrap=True)
-    table.add_column("how")
-    for column in (*(_NAMES[m] for m in _SHOWN), "gain CMC@1", "gain mAP"):
+    table.add_column("how", min_width=12)
+    shown = ("cmc@1", "cmc@5", "map") if wide else ("cmc@1", "map")
+    gains = ("gain CMC@1", "gain mAP") if wide else ("gain", "gain")
+    for column in (*(NAMES[m] for m in shown), *gains):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    table.add_column("verdict" if wide else "", no_wrap=True)
     for cells in _rows(found):
         e = cells["map"]
         how = (names or {}).get(cell_key(e)) or describe(e)
+        verdict = verdict_text(cells)
         table.add_row(
-            Text(f"{e.query} on {e.gallery}"), Text(how), *(_value(cells[m]) for m in _SHOWN),
-            _gain(cells["cmc@1"]), _gain(e), verdict_text(_overall(cells)),
+            Text(f"{e.query} on {e.gallery}"), Text(how), *(_value(cells[m], wide=wide) for m in shown),
+            _gain(cells["cmc@1"], wide=wide), _gain(e, wide=wide), verdict if wide else verdict[:1],
         )  # fmt: skip
     return table
 
@@ -62,14 +83,6 @@ def cell_key(e: Evaluation) -> str:
     return f"{e.query}|{e.gallery}|{e.role}|{'+'.join(e.kinds)}"
 
 
-def _overall(cells: dict[str, Evaluation]) -> str | None:
-    """One verdict of two: compatible if both are, incompatible if either is."""
-    verdicts = {cells["cmc@1"].verdict, cells["map"].verdict}
-    if len(verdicts) == 1:
-        return verdicts.pop()
-    return "incompatible" if "incompatible" in verdicts else "inconclusive"
-
-
 def describe(e: Evaluation) -> str:
     """In words, how a cell compares."""
     if e.role == "naive":
@@ -77,22 +90,38 @@ def describe(e: Evaluation) -> str:
     return "own space" if e.role == "self" else " + ".join(e.kinds)
 
 
-def _value(e: Evaluation) -> str:
-    return f"{100 * e.value:.1f} ±{50 * (e.high - e.low):.1f}"
+def _value(e: Evaluation, *, wide: bool) -> str:
+    return f"{100 * e.value:.1f} ±{50 * (e.high - e.low):.1f}" if wide else f"{100 * e.value:.1f}"
 
 
-def _gain(e: Evaluation) -> str:
-    return "" if e.role == "self" else f"{100 * e.gain:+.1f} ±{50 * (e.gain_high - e.gain_low):.1f}"
+def _gain(e: Evaluation, *, wide: bool) -> str:
+    if e.role == "self":
+        return ""
+    return _signed(e.gain) + (f" ±{50 * (e.gain_high - e.gain_low):.1f}" if wide else "")
+
+
+def _signed(fraction: float) -> str:
+    """In points; what rounds to nothing has no sign."""
+    text = f"{100 * fraction:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
 
 
 def _rows(found: Sequence[Evaluation]) -> list[dict[str, Evaluation]]:
     rows: dict[tuple[object, ...], dict[str, Evaluation]] = {}
     for e in found:
         rows.setdefault((e.benchmark, e.query, e.gallery, e.role, e.query_path, e.gallery_path), {})[e.metric] = e
-    return [cells for cells in rows.values() if all(metric in cells for metric in _SHOWN)]
+    return list(rows.values())
 
 
 def comparison_lines(found: Comparison) -> str:
     """The verdicts and the advice of a comparison, as text."""
-    verdicts = ", ".join(f"{_NAMES.get(m, m)} {found.verdicts[m]}" for m in _NAMES if m in found.verdicts)
-    return f"{found.new} instead of {found.old}, on {found.benchmark}: {verdicts or 'no path'}\n  advice: {found.advice} ({found.reason})"
+    if not found.verdicts:
+        said = "no path"
+    elif len(set(found.verdicts.values())) == 1:
+        said = f"{found.verdicts['map']} on all of {', '.join(NAMES[m] for m in NAMES if m in found.verdicts)}"
+    else:
+        said = ", ".join(f"{NAMES[m]} {found.verdicts[m]}" for m in NAMES if m in found.verdicts)
+    return (
+        f"{found.new} instead of {found.old}, on {found.benchmark}: {found.advice}\n"
+        f"  {found.reason}\n  verdicts: {said}"
+    )

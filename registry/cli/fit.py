@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from registry.cli.context import Context, pass_context
+from registry.errors import InvalidInput
 
 
 @click.group("fit")
@@ -24,6 +25,8 @@ def _bridge(method: str, summary: str) -> None:
 
         with context.open() as reg:
             old, new = reg.version(target), reg.version(source)
+            if old == new:
+                raise InvalidInput(f"a bridge leads from one version to another, got {new.ref} twice")
             with tracking.start(
                 home=context.home, experiment="bridges", run_name=f"{method} {new.ref} to {old.ref}"
             ) as tracker:
@@ -51,7 +54,7 @@ _bridge("affine", "Any linear map and a shift (ridge): better with many pairs.")
 @click.argument("name")
 @click.option("--gallery", required=True, help="The gallery whose items become anchors.")
 @click.option("--version", required=True, help="The version in whose space they are chosen.")
-@click.option("-k", type=int, default=300, show_default=True, help="How many anchors.")
+@click.option("-k", type=click.IntRange(min=1), default=300, show_default=True, help="How many anchors.")
 @click.option(
     "--strategy", type=click.Choice(["uniform", "fps", "kmeans", "prototype"]), default="prototype", show_default=True
 )
@@ -69,6 +72,8 @@ def anchors(
 
     with context.open() as reg:
         blocks = list(reg.scan(gallery, into=version))
+        if not blocks:
+            raise InvalidInput(f"gallery {gallery} is empty: append vectors of {version} to choose anchors from")
         ids = np.concatenate([block.ids for block in blocks])
         chosen = select(np.concatenate([block.vectors for block in blocks]), k, strategy=strategy, seed=seed)  # type: ignore[arg-type]
         found = publish.freeze_anchors(reg, name, chosen, gallery=gallery, ids=ids, similarity=similarity)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from registry.cli import files
 from registry.cli.context import Context, pass_context
+from registry.errors import InvalidInput
 
 if TYPE_CHECKING:
     from registry.embedded import Registry
-    from registry.vectors import Array
 
 
 @click.group("gallery")
@@ -25,7 +26,7 @@ def command() -> None:
 @pass_context
 def create(context: Context, name: str, id_type: str) -> None:
     """Create the empty gallery NAME."""
-    with context.open() as reg:
+    with context.open(create=True) as reg:
         gallery = reg.create_gallery(name, id_type=id_type)
     if not context.report(gallery):
         click.echo(f"created gallery {name}: fill it with 'samespace gallery append {name} --version VERSION …'")
@@ -66,7 +67,7 @@ def list_(context: Context) -> None:
     metavar="SET[:train|:test]",
     help="Instead of files: encode 'digits' or an .npz data set with the version's own encoder.",
 )
-@click.option("--first", type=int, help="With --data: only so many items.")
+@click.option("--first", type=click.IntRange(min=1), help="With --data: only so many items.")
 @pass_context
 def append(
     context: Context, name: str, version: str, vectors: Path | None, ids: Path | None, labels: tuple[str, ...],
@@ -74,14 +75,14 @@ def append(
 ) -> None:  # fmt: skip
     """Store vectors that a version made of items in gallery NAME: all of them, or none."""
     if (data is None) == (vectors is None) or (vectors is None) != (ids is None):
-        raise click.UsageError("give --vectors and --ids, or --data")
+        raise click.UsageError("vectors come from --vectors and --ids, or from --data: give one of the two")
     with context.open() as reg:
         if data is not None:
             count = _append_encoded(context, reg, name, version, data, first)
         else:
-            columns = dict(item.split("=", 1) for item in labels if "=" in item)
-            given = {column: _column(Path(file)) for column, file in columns.items()}
-            count = reg.append(name, version=version, ids=_column(ids), vectors=_matrix(vectors), labels=given)  # type: ignore[arg-type]
+            given = {label: files.column(Path(file)) for label, file in files.pairs(labels, "--labels").items()}
+            known = files.column(ids, whole_numbers=reg.gallery(name).id_type == "int")  # type: ignore[arg-type]
+            count = reg.append(name, version=version, ids=known, vectors=files.matrix(vectors), labels=given)  # type: ignore[arg-type]
     if not context.report({"gallery": name, "version": version, "rows": count}):
         click.echo(f"appended {count} vectors of {version} to {name}")
 
@@ -101,41 +102,27 @@ def _append_encoded(context: Context, reg: Registry, name: str, version: str, da
     return publish.embed(reg, name, encoder, version=version, ids=ids, x=x, labels=dict.fromkeys(column, y))
 
 
-def _column(path: Path) -> Any:
-    import numpy as np
-
-    if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False)
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [int(line) for line in lines] if lines and all(line.isdecimal() for line in lines) else lines
-
-
-def _matrix(path: Path) -> Array:
-    import numpy as np
-
-    rows: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return rows
-
-
 @command.command("search")
 @click.argument("name")
 @click.option("--version", required=True, help="The version that embedded the queries.")
 @click.option(
     "--queries", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A .npy file (q, d)."
 )
-@click.option("-k", type=int, default=10, show_default=True, help="How many items for each query.")
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items for each query.")
 @click.option("--allow-unmeasured", is_flag=True, help="Use a path that no evaluation speaks for.")
 @pass_context
 def search(context: Context, name: str, version: str, queries: Path, k: int, allow_unmeasured: bool) -> None:
     """Find the items of gallery NAME that are closest to each query, whichever version stored them."""
     with context.open() as reg:
-        hits = reg.search(name, _matrix(queries), version=version, k=k, allow_unmeasured=allow_unmeasured)
-    if context.report(hits):
-        return
-    rows = [
-        (str(q), "  ".join(f"{id} {score:.3f}" for id, score in zip(ids, scores, strict=True)))
-        for q, (ids, scores) in enumerate(zip(hits.ids.tolist(), hits.scores.tolist(), strict=True))
+        hits = reg.search(name, files.matrix(queries), version=version, k=k, allow_unmeasured=allow_unmeasured)
+    found = [
+        [(id, score) for id, score in zip(ids, scores, strict=True) if score > float("-inf")]
+        for ids, scores in zip(hits.ids.tolist(), hits.scores.tolist(), strict=True)
     ]
+    listed = [[{"id": id, "score": score} for id, score in hit] for hit in found]
+    if context.report({"hits": listed, "path": hits.path}):
+        return
+    rows = [(str(q), "  ".join(f"{id} {score:.3f}" for id, score in hit)) for q, hit in enumerate(found)]
     context.table(f"Closest items of {name}", ("query", "id and score"), rows, empty="no queries")
     for path in hits.path.values():
         click.echo(f"path: {path}")
@@ -150,12 +137,20 @@ def search(context: Context, name: str, version: str, queries: Path, k: int, all
 def delete(context: Context, name: str, ids: tuple[str, ...], yes: bool, dry_run: bool) -> None:
     """Remove items and all their vectors from gallery NAME."""
     with context.open() as reg:
-        items: list[Any] = [int(i) for i in ids] if reg.gallery(name).id_type == "int" else list(ids)
+        items: list[Any] = _whole(ids) if reg.gallery(name).id_type == "int" else list(ids)
         if dry_run:
-            click.echo(f"would delete up to {len(items)} items from {name}")
+            if not context.report({"gallery": name, "asked": len(items), "deleted": 0}):
+                click.echo(f"would delete those of the {len(items)} items that {name} holds")
             return
         if not yes:
             click.confirm(f"delete {len(items)} items from {name}, with the vectors of every version?", abort=True)
         count = reg.delete(name, items)
     if not context.report({"gallery": name, "deleted": count}):
         click.echo(f"deleted {count} items from {name}")
+
+
+def _whole(ids: tuple[str, ...]) -> list[int]:
+    for id in ids:
+        if not id.isdecimal():
+            raise InvalidInput(f"ids of this gallery are whole numbers, got {id!r:.80}")
+    return [int(id) for id in ids]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from registry.cli.context import Context, pass_context
+from registry.cli.files import pairs
 
 
 @click.group("model")
@@ -31,22 +32,15 @@ def register(
     run_id: str | None, fingerprint: tuple[str, ...], tag: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Register the next version of MODEL."""
-    with context.open() as reg:
+    with context.open(create=True) as reg:
         version = reg.register_version(
             model, dim=dim, metric=metric, dtype=dtype, source=source, parent=parent, method=method, run_id=run_id,
-            fingerprint=_pairs(fingerprint) or None, tags=_pairs(tag),
+            fingerprint=pairs(fingerprint, "--fingerprint") or None, tags=pairs(tag, "--tag"),
         )  # fmt: skip
     if not context.report(version):
         click.echo(
             f"registered {version.ref} ({version.dim}-d, {version.metric}, fingerprint {version.fingerprint[:12]})"
         )
-
-
-def _pairs(given: tuple[str, ...]) -> dict[str, str]:
-    for item in given:
-        if "=" not in item:
-            raise click.BadParameter(f"{item!r} is not KEY=VALUE")
-    return dict(item.split("=", 1) for item in given)
 
 
 @command.command("list")
@@ -67,11 +61,11 @@ def list_(context: Context, model: str | None) -> None:
             v.method,
             v.parent or "",
             v.fingerprint[:12],
-            v.source or "",
+            (v.run_id or "")[:8],
         )
         for v in versions
     ]
-    columns = ("version", "aliases", "dim", "metric", "method", "parent", "fingerprint", "source")
+    columns = ("version", "aliases", "dim", "metric", "method", "parent", "fingerprint", "run")
     context.table(
         "Versions",
         columns,
@@ -101,7 +95,10 @@ def graph(context: Context) -> None:
         transforms = reg.transforms()
     if context.report(transforms):
         return
-    rows = [(t.id, t.kind, t.source, t.target, f"{t.source_dim} -> {t.target_dim}", t.run_id or "") for t in transforms]
+    rows = [
+        (t.id, t.kind, t.source, t.target, f"{t.source_dim} -> {t.target_dim}", (t.run_id or "")[:8])
+        for t in transforms
+    ]
     context.table(
         "Transforms",
         ("id", "kind", "source", "target", "dims", "run"),

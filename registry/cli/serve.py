@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from registry.cli.context import Context, pass_context
+from registry.errors import NotFound
 
 
 @click.command("serve")
@@ -20,5 +21,7 @@ def command(context: Context, host: str, port: int, workers: int) -> None:
         raise click.ClickException(
             f"the pages need {error.name}: run from a checkout, with 'samespace[server]' installed"
         ) from error
+    if not context.exists:
+        raise NotFound(f"there is no registry at {context.home}: check --home, or make one with 'samespace demo'")
     # The registry is opened by the workers, after the fork: Lance must not be loaded before it.
     serve(context.home, host=host, port=port, workers=workers, database=context.database)

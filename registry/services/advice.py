@@ -68,9 +68,17 @@ def _advise(found: Sequence[Evaluation], old: str, new: str) -> tuple[Cells, Adv
     missed = _shortfall(nearest, old)
     own = {(e.query, e.metric): e for e in found if e.role == "self"}
     pays = [m for m in DECIDING_METRICS if own[new, m].low > own[old, m].high]
+    costs = [m for m in DECIDING_METRICS if own[new, m].high < own[old, m].low]
+    if pays and not costs:
+        return nearest, "backfill", f"{missed}, but re-embedding gains surely on {_said(pays)}"
     if pays:
-        return nearest, "backfill", f"{missed}, but re-embedding gains surely on {', '.join(pays)}"
+        mixed = f"re-embedding gains surely on {_said(pays)} and loses surely on {_said(costs)}"
+        return nearest, "stay", f"{missed}, and {mixed}"
     return nearest, "stay", f"{missed}, and even re-embedding everything shows no sure gain over {old}"
+
+
+def _said(metrics: Sequence[str]) -> str:
+    return " and ".join({"cmc@1": "CMC@1", "map": "mAP"}[m] for m in metrics)
 
 
 def _is_prefix(cells: Cells) -> bool:
@@ -98,5 +106,5 @@ def _shortfall(cells: Cells, old: str) -> str:
     """Why the path that comes closest is not good enough."""
     if not cells:
         return f"no path leads to {old}'s vectors"
-    failed = [f"{cells[m].verdict} on {m}" for m in DECIDING_METRICS if cells[m].verdict != "compatible"]
+    failed = [f"{cells[m].verdict} on {_said([m])}" for m in DECIDING_METRICS if cells[m].verdict != "compatible"]
     return f"the best way to read {old}'s vectors, {' + '.join(cells['map'].kinds)}, is {' and '.join(failed)}"

@@ -27,10 +27,14 @@ def create(session: Session, name: str, *, id_type: str, labels: Sequence[str]) 
         raise InvalidInput(f"labels must be a list of column names, got {labels!r:.80}: write [{labels!r:.80}]")
     labels = list(labels)
     for label in labels:
-        if check_name(label, "label column") in _RESERVED or "." in label or list(labels).count(label) > 1:
-            raise InvalidInput(
-                f"label column {label!r} is reserved, holds a dot or is given twice: choose another name"
-            )
+        check_name(label, "label column")
+        for wrong, why in (
+            (label in _RESERVED, "is reserved"),
+            ("." in label, "holds a dot"),
+            (labels.count(label) > 1, "is given twice"),
+        ):
+            if wrong:
+                raise InvalidInput(f"label column {label!r} {why}: choose another name")
     if session.scalar(select(GalleryRow).where(GalleryRow.name == name)) is not None:
         raise AlreadyExists(f"gallery {name} exists: append to it, or choose another name")
     row = GalleryRow(

@@ -11,7 +11,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, selectinload
 
-from registry.errors import AlreadyExists, InvalidInput, NotFound
+from registry.errors import AlreadyExists, BadName, InvalidInput, NotFound
 from registry.refs import check_name, parse_version
 from registry.services.audit import record
 from registry.tables import AliasRow, ModelRow, TagRow, VersionRow, now
@@ -99,8 +99,8 @@ def register(
 
 def _check_text(name: str, text: object, longest: int) -> None:
     """PostgreSQL refuses longer texts and NUL; SQLite would store them."""
-    if not isinstance(text, str) or len(text) > longest or "\0" in text:
-        raise InvalidInput(f"{name} must be a text of at most {longest} characters without NUL, got {text!r:.80}")
+    if not isinstance(text, str) or not 0 < len(text) <= longest or "\0" in text:
+        raise InvalidInput(f"{name} must be a text of 1 to {longest} characters without NUL, got {text!r:.80}")
 
 
 def _check(dim: int, metric: str, dtype: str) -> None:
@@ -182,7 +182,8 @@ def models(session: Session) -> list[Model]:
 
 def set_alias(session: Session, model: str, alias: str, number: int) -> None:
     """Let `model@alias` mean version `number` from now on."""
-    check_name(alias, "alias")
+    if check_name(alias, "alias").isdecimal():
+        raise BadName(f"alias {alias!r} would be taken for version {model}/{alias}: use a word")
     target = find(session, f"{model}/{number}")
     _locked_model(session, model)
     row = session.get(AliasRow, (target.model_id, alias))

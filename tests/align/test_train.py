@@ -84,6 +84,10 @@ class TestResult:
         result = train.run(TrainConfig(**QUICK, batch=64, device="cpu"), dataclasses.replace(digits, **few))
         assert result.encoder.encode(digits.x_test).shape == (len(digits.x_test), 8)
 
+    def test_one_epoch_is_enough_for_a_schedule(self, digits):
+        rates = [e["lr"] for e in train.run(TrainConfig(dim=4, epochs=1, device="cpu"), digits, classes="0-1").history]
+        assert rates == [pytest.approx(0, abs=1e-12)]
+
     def test_schedule_rises_then_falls_to_zero(self, digits):
         config = TrainConfig(dim=4, epochs=4, warmup_epochs=2, device="cpu")
         rates = [e["lr"] for e in train.run(config, digits, classes="0-1").history]
@@ -173,7 +177,7 @@ class TestRefusals:
             ({"align_scale": "10"}, "align_scale must be a finite number"),
             ({"shift": 0.5}, "shift must be a whole number"),
             ({"seed": -1}, "seed must be a whole number"),
-            ({"warmup_epochs": 60}, "warmup_epochs must be below epochs"),
+            ({"warmup_epochs": -1}, "warmup_epochs must be a finite number"),
             ({"prototypes": "median"}, "prototypes must be one of unit, raw"),
             ({"method": "oca", "align_weight": 0, "pull_weight": 0}, "align_weight must be above 0"),
         ],

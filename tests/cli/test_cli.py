@@ -51,7 +51,7 @@ def test_register_fit_evaluate_compare_search(call, files):
     assert "affine" in table and "naive" in table and "m/2 on m/1" in table
     verdict = json.loads(call("--json", "compare", "m/1", "m/2").stdout)
     assert set(verdict["verdicts"]) >= {"cmc@1", "map"}
-    assert "advice:" in call("compare", "m/1", "m/2").stdout
+    assert "m/2 instead of m/1, on bench: " in call("compare", "m/1", "m/2").stdout
     call("gallery", "create", "catalog")
     call("gallery", "append", "catalog", "--version", "m/1", "--vectors", files / "old.npy", "--ids", files / "ids.txt")
     hits = json.loads(
@@ -59,7 +59,8 @@ def test_register_fit_evaluate_compare_search(call, files):
             "--json", "gallery", "search", "catalog", "--version", "m/2", "--queries", files / "new.npy", "-k", "3"
         ).stdout
     )
-    assert np.shape(hits["ids"]) == (60, 3)
+    assert [len(found) for found in hits["hits"]] == [3] * 60
+    assert hits["hits"][0][0].keys() == {"id", "score"}
     assert hits["path"]["m/1"]["kinds"] == ["affine"]
 
 
@@ -88,6 +89,7 @@ def test_no_path_no_search(call, files):
 
 
 def test_listing_and_aliases(call, files):
+    call("db", "upgrade")
     assert "samespace model register" in call("model", "list").stdout, "an empty state says what fills it"
     fill(call, files)
     call("model", "alias", "m", "champion", "2")
@@ -126,7 +128,7 @@ def test_bad_batch_is_one_line(call, files):
 
 
 def test_database_commands(call):
-    assert call("db", "check", code=1).stdout.startswith("revision none")
+    assert "make one with 'samespace db upgrade'" in call("db", "check", code=1).stderr
     assert "is at revision" in call("db", "upgrade").stdout
     assert json.loads(call("--json", "db", "check").stdout)["revision"] == "0001"
 
@@ -149,7 +151,87 @@ def test_a_mistake_is_one_line_and_an_exit_code(tmp_path):
         [*PROCESS, "--home", tmp_path / "home", "compare", "m/1", "m/2"], capture_output=True, text=True
     )
     assert done.returncode == 1 and not done.stdout
-    assert done.stderr.splitlines() == ["Error: there is no version m/1: model m is not registered"]
+    assert len(done.stderr.splitlines()) == 1 and "there is no registry at" in done.stderr
+    assert not (tmp_path / "home").exists(), "a mistyped home is not begun by looking at it"
+
+
+APPEND = ("gallery", "append", "bench", "--version", "m/1", "--vectors", "old.npy", "--ids", "ids.txt")
+MISTAKES = [
+    ((*APPEND, "--vectors", "objects.npy"), 1, "objects.npy is not a .npy file with a matrix"),
+    ((*APPEND, "--vectors", "ids.txt"), 1, "ids.txt is not a .npy file"),
+    ((*APPEND, "--vectors", "short.npy"), 1, "short.npy is not a .npy file"),
+    ((*APPEND, "--vectors", "empty.txt"), 1, "empty.txt is not a .npy file"),
+    ((*APPEND, "--ids", "short.npy"), 1, "short.npy is not a .npy file"),
+    ((*APPEND, "--ids", "binary.txt"), 1, "binary.txt is not a text file in UTF-8"),
+    ((*APPEND, "-l", "class"), 1, "--labels takes KEY=VALUE, got 'class'"),
+    ((*APPEND, "-l", "class=none.npy"), 1, "cannot read none.npy: No such file"),
+    ((*APPEND, "-l", "class=."), 1, "cannot read .: Is a directory"),
+    ((*APPEND, "-l", "class=label.npy", "-l", "class=label.npy"), 1, "gives 'class' twice"),
+    ((*APPEND, "--data", "digits"), 2, "give one of the two; see 'samespace gallery append --help'"),
+    (("gallery", "delete", "whole", "a", "--yes"), 1, "ids of this gallery are whole numbers, got 'a'"),
+    (("gallery", "search", "bench", "--version", "m/1", "--queries", "objects.npy"), 1, "objects.npy is not"),
+    (("gallery", "search", "bench", "--version", "m/1", "--queries", "old.npy", "-k", "0"), 2, "'-k'"),
+    (("model", "register", "m", "--dim", "0"), 1, "dim must be a whole number from 1"),
+    (("model", "register", "m", "--dim", "4", "-f", "=x"), 1, "--fingerprint takes KEY=VALUE"),
+    (("model", "register", "m", "--dim", "4", "--method", ""), 1, "method must be a text of 1 to"),
+    (("model", "alias", "m", "1", "1"), 1, "would be taken for version m/1: use a word"),
+    (("train", "independent", "--model", "t", "--data", "digits", "-o", "seed=3"), 1, "use --seed"),
+    (("train", "independent", "--model", "t", "--data", "digits", "-o", "flip=maybe"), 1, "takes true or false"),
+    (("train", "independent", "--model", "t", "--data", "digits", "-o", "batch=many"), 1, "takes a whole number"),
+    (("train", "independent", "--model", "t", "--data", "digits", "--dim", "0"), 2, "--dim"),
+    (("train", "oca", "--model", "t", "--data", "digits"), 2, "oca needs --old, such as --old t/1"),
+    (("train", "independent", "--model", "t", "--data", "nowhere.npz"), 1, "no data set 'nowhere.npz'"),
+    (("fit", "affine", "--source", "m/1", "--target", "m/1", "--gallery", "bench"), 1, "got m/1 twice"),
+    (("fit", "anchors", "a", "--gallery", "whole", "--version", "m/1"), 1, "gallery whole is empty"),
+    (("frobnicate",), 2, "No such command 'frobnicate'; see 'samespace --help'"),
+]
+
+
+@pytest.fixture(scope="module")
+def mistaken(samespace, tmp_path_factory):
+    """A home with a version, a benchmark and a gallery, among files of every wrong kind."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    home = folder / "home"
+    samespace("--home", home, "model", "register", "m", "--dim", "8")
+    samespace("--home", home, "benchmark", "create", "bench", "--label", "class")
+    samespace("--home", home, "gallery", "create", "whole", "--id-type", "int")
+    np.save(folder / "old.npy", np.ones((3, 8), np.float32))
+    np.save(folder / "label.npy", np.arange(3))
+    np.save(folder / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    (folder / "short.npy").write_bytes((folder / "old.npy").read_bytes()[:90])
+    (folder / "ids.txt").write_text("a\nb\nc\n")
+    (folder / "empty.txt").write_text("")
+    (folder / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    return folder
+
+
+@pytest.mark.parametrize(("command", "code", "said"), MISTAKES)
+def test_every_mistake_is_one_line_that_says_what_to_do(samespace, mistaken, monkeypatch, command, code, said):
+    monkeypatch.chdir(mistaken)
+    before = samespace("--home", "home", "--json", "gallery", "list").stdout
+    done = samespace("--home", "home", *command, code=code)
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert said in done.stderr
+    assert "pickle" not in done.stderr and not done.stdout
+    assert samespace("--home", "home", "--json", "gallery", "list").stdout == before
+
+
+def test_fewer_items_than_asked_for_are_no_padding(call, files):
+    fill(call, files)
+    search = ("gallery", "search", "bench", "--version", "m/1", "--queries", files / "old.npy", "-k", "100")
+    report = json.loads(call("--json", *search).stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert [len(found) for found in report["hits"]] == [60] * 60
+    assert "inf" not in call(*search).stdout
+
+
+def test_tables_fit_a_narrow_terminal(samespace, call, files):
+    fill(call, files)
+    call("fit", "affine", "--source", "m/2", "--target", "m/1", "--gallery", "bench")
+    call("evaluate", "bench")
+    shown = samespace("--home", files / "home", "compare", "m/1", "m/2", columns=80).stdout
+    table = shown[: shown.index("m/2 instead of m/1")].splitlines()
+    assert max(map(len, table)) <= 80
+    assert "…" not in shown and "affine" in shown and "naive" in shown
 
 
 @pytest.mark.parametrize("command", _COMMANDS)
