@@ -58,14 +58,14 @@ class TrainConfig:
     dim: int = 32
     backbone: str = "smallconv"
     epochs: int = 60
-    batch: int = 64
+    batch: int = 32
     optimizer: Optimizer = "adamw"
     lr: float = 3e-3
     weight_decay: float = 1e-2
     schedule: Schedule = "cosine"
     warmup_epochs: float = 2
     seed: int = 0
-    shift: int = 0
+    shift: int = 1
     flip: bool = False
     device: str | None = None
     classifier: Classifier = "cosine"

@@ -186,9 +186,9 @@ class Registry:
     def scan(
         self, gallery: str, *, into: str, rows: int = 65536, allow_unmeasured: bool = False
     ) -> Iterator[Embeddings]:
-        """All items in the space `into`, in blocks of at most `rows`; memory is bounded by a few blocks.
+        """All items in the space `into`, in blocks of at most `rows`, as the gallery is when the scan begins.
 
-        The scan sees the gallery as it was when it began.
+        Memory is bounded by a few files of 131,072 rows (0.4 GB at 128 dimensions), however large the gallery.
         """
         return reading.scan(self._home, gallery, into=into, rows=rows, allow_unmeasured=allow_unmeasured)
 

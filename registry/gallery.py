@@ -34,7 +34,7 @@ __all__ = ["Dataset", "OpenDatasets", "id_type", "segment_schema", "vectors_of"]
 _ID_TYPES = {"string": pa.string(), "int": pa.int64()}
 _OPEN_DATASETS = 64
 _SMALL_FILES = 64
-_WHOLE_FILE_ROWS = 1 << 17
+_WHOLE_FILE_ROWS = 1 << 17  # whoever scans holds a few files in memory, and whoever opens a dataset reads of each
 _KEPT_FOR = timedelta(days=1)
 _ID_ROWS = 1 << 20
 
@@ -135,7 +135,13 @@ class Dataset:
         """
         with _writing(self.uri):
             return list(
-                write_fragments(table, self.uri, schema=table.schema, mode="append" if version else "overwrite")
+                write_fragments(
+                    table,
+                    self.uri,
+                    schema=table.schema,
+                    mode="append" if version else "overwrite",
+                    max_rows_per_file=_WHOLE_FILE_ROWS,
+                )
             )
 
     def publish(self, fragments: list[Any], schema: pa.Schema, version: int) -> int:

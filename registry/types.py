@@ -235,6 +235,13 @@ class Evaluation:
     measurement: str
     created_at: datetime
 
+    @property
+    def way(self) -> str:
+        """How it compares, in words: `own space`, `naive swap`, `prefix + affine`, `relative anchors`."""
+        if self.role != "path":
+            return "own space" if self.role == "self" else "naive swap"
+        return " + ".join(self.kinds).replace("relative + relative", "relative anchors")
+
 
 @dataclass(frozen=True, slots=True)
 class Matrix:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from registry.types import Comparison, Evaluation, Matrix, Version
+from registry.types import Advice, Comparison, Evaluation, Matrix, Version
 from web.matrices import State
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ __all__ = ["PAIRS_SHOWN", "Rung", "Upgrade", "pairs", "upgrades"]
 
 PAIRS_SHOWN = 20
 """Each pair costs a comparison, and what is decided now is among the newest."""
+
+_ADVICE = get_args(Advice)  # in the order of what costs least
 
 _STEP = 0.05  # the scale of a drawing ends at multiples of this, so that neighbours look alike
 _EDGE = 2.0  # per cent of the drawing's width kept free for the dots at its ends
@@ -51,11 +53,15 @@ def pairs(matrix: Matrix, versions: Sequence[Version]) -> list[tuple[str, str]]:
 
 
 def upgrades(registry: Registry, matrix: Matrix, wanted: Sequence[tuple[str, str]]) -> list[Upgrade]:
-    """The first `PAIRS_SHOWN` of the `wanted` pairs, compared on the benchmark and label column of `matrix`."""
+    """The first `PAIRS_SHOWN` of the `wanted` pairs, compared on the benchmark and label column of `matrix`.
+
+    Those that may go ahead come first, each kind in the order given.
+    """
     found = (
         registry.compare(old, new, benchmark=matrix.benchmark, label=matrix.label) for old, new in wanted[:PAIRS_SHOWN]
     )
-    return [Upgrade(c, _verdicts(c), _rungs(c, matrix.metric)) for c in found]
+    shown = [Upgrade(c, _verdicts(c), _rungs(c, matrix.metric)) for c in found]
+    return sorted(shown, key=lambda u: _ADVICE.index(u.comparison.advice))
 
 
 def _verdicts(comparison: Comparison) -> dict[str, State]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["NAMES", "cell_key", "comparison_lines", "describe", "evidence_table", "verdict_text"]
+__all__ = ["NAMES", "cell_key", "comparison_lines", "evidence_table", "verdict_text"]
 
 _LOOKS = {
     "compatible": ("✓ compatible", "green"),
@@ -69,7 +69,7 @@ def evidence_table(
     table.add_column("verdict" if wide else "", no_wrap=True)
     for cells in _rows(found):
         e = cells["map"]
-        how = (names or {}).get(cell_key(e)) or describe(e)
+        how = (names or {}).get(cell_key(e)) or e.way
         verdict = verdict_text(cells)
         table.add_row(
             Text(f"{e.query} on {e.gallery}"), Text(how), *(_value(cells[m], wide=wide) for m in shown),
@@ -81,13 +81,6 @@ def evidence_table(
 def cell_key(e: Evaluation) -> str:
     """What tells the cells of one benchmark apart, whatever the metric."""
     return f"{e.query}|{e.gallery}|{e.role}|{'+'.join(e.kinds)}"
-
-
-def describe(e: Evaluation) -> str:
-    """In words, how a cell compares."""
-    if e.role == "naive":
-        return "naive: as if one space"
-    return "own space" if e.role == "self" else " + ".join(e.kinds)
 
 
 def _value(e: Evaluation, *, wide: bool) -> str:

@@ -93,7 +93,7 @@ def _praise(cells: Cells, old: str, new: str) -> tuple[Advice, str]:
     )
     if _is_prefix(cells):
         return "upgrade without backfill", f"{how}, read through its own prefix"
-    return "bridge with a transform", f"{how}, through {' + '.join(gain.kinds)}"
+    return "bridge with a transform", f"{how}, through {gain.way}"
 
 
 def _nearness(cells: Cells) -> tuple[int, int, float]:
@@ -107,4 +107,4 @@ def _shortfall(cells: Cells, old: str) -> str:
     if not cells:
         return f"no path leads to {old}'s vectors"
     failed = [f"{cells[m].verdict} on {_said([m])}" for m in DECIDING_METRICS if cells[m].verdict != "compatible"]
-    return f"the best way to read {old}'s vectors, {' + '.join(cells['map'].kinds)}, is {' and '.join(failed)}"
+    return f"the best way to read {old}'s vectors, {cells['map'].way}, is {' and '.join(failed)}"
