@@ -73,8 +73,8 @@ class TrainConfig:
     smoothing: float = 0.1
     new_weight: float = 1.0
     align_weight: float = 2.0
-    pull_weight: float = 1.0
-    align_scale: float = 10.0
+    pull_weight: float = 0.0
+    align_scale: float = 15.0
     align_smoothing: float = 0.1
     prototypes: Prototypes = "unit"
     rotation_bias: bool = True

@@ -54,18 +54,17 @@ def list_(context: Context, model: str | None) -> None:
         return
     rows = [
         (
-            v.ref,
-            ", ".join(v.aliases),
+            " ".join((v.ref, *(f"@{alias}" for alias in v.aliases))),
             str(v.dim),
             v.metric,
             v.method,
             v.parent or "",
-            v.fingerprint[:12],
+            v.fingerprint[:8],
             (v.run_id or "")[:8],
         )
         for v in versions
     ]
-    columns = ("version", "aliases", "dim", "metric", "method", "parent", "fingerprint", "run")
+    columns = ("version", "dim", "metric", "method", "parent", "fingerprint", "run")
     context.table(
         "Versions",
         columns,
