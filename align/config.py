@@ -33,7 +33,7 @@ _FRACTIONS = ("smoothing", "align_smoothing")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How to train a model; the defaults were tuned on held-out training images of the digits (bench/oca_digits_sweep).
+    """How to train a model; the defaults were chosen on held-out training images of the digits (bench/oca_digits_sweep).
 
     Network and data:
         dim: width of the embedding; for `oca` the old model's width plus the extra dimensions.
@@ -47,6 +47,8 @@ class TrainConfig:
         classifier, scale, smoothing: see `losses.class_logits` and `losses.class_loss`.
     Method `oca`, loss = new_weight * class + align_weight * alignment + pull_weight * pull (arXiv 2408.08793):
         align_scale: inverse temperature of the frozen old head. align_smoothing: its label smoothing.
+        pull_weight: 0 by default, since the pull, which the published code has and the paper's figure has not, did not
+            help on held-out images.
         prototypes: whether the old class means of the frozen head are normalised ("unit") or not ("raw").
         rotation_bias: whether the orthogonal layer also shifts.
 
