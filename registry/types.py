@@ -10,6 +10,8 @@ from typing import Any, Literal
 from registry.vectors import Array, Metric
 
 __all__ = [
+    "DECIDING_METRICS",
+    "METRIC_NAMES",
     "AnchorSet",
     "Change",
     "Comparison",
@@ -28,6 +30,12 @@ __all__ = [
 ]
 
 Verdict = Literal["compatible", "incompatible", "inconclusive"]
+METRIC_NAMES: Mapping[str, str] = {"cmc@1": "CMC@1", "cmc@5": "CMC@5", "map": "mAP", "map@r": "mAP@R", "mrr": "MRR"}
+"""What `evaluate` measures, and how it is written for people."""
+
+DECIDING_METRICS = ("cmc@1", "map")
+"""Advice needs the same verdict on both: top-1 and mAP can disagree (BCT on CIFAR-100 passes mAP and fails top-1)."""
+
 Role = Literal["self", "naive", "path"]
 Advice = Literal["upgrade without backfill", "bridge with a transform", "backfill", "stay"]
 

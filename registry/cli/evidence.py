@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from registry.types import Comparison, Evaluation
+from registry.types import DECIDING_METRICS, METRIC_NAMES, Comparison, Evaluation
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["NAMES", "cell_key", "comparison_lines", "evidence_table", "verdict_text"]
+__all__ = ["cell_key", "comparison_lines", "evidence_table", "verdict_text"]
 
 _LOOKS = {
     "compatible": ("✓ compatible", "green"),
     "incompatible": ("✗ incompatible", "red"),
     "inconclusive": ("? inconclusive", "yellow"),
 }
-_DECIDING = ("cmc@1", "map")
 _WIDE = 128
 _CAPTION = (
     "In per cent, higher is better; ± is half the 95 % bootstrap interval. gain: against the gallery's own version on the\n"
@@ -27,7 +26,6 @@ _CAPTION = (
 _SHORT_CAPTION = (
     "Per cent; gain is against the gallery's own version.\n✓ compatible  ✗ incompatible  ? inconclusive  · own space"
 )
-NAMES = {"cmc@1": "CMC@1", "cmc@5": "CMC@5", "map": "mAP", "map@r": "mAP@R", "mrr": "MRR"}
 
 
 def verdict_text(cells: Mapping[str, Evaluation]) -> Text:
@@ -37,11 +35,11 @@ def verdict_text(cells: Mapping[str, Evaluation]) -> Text:
     """
     from rich.text import Text
 
-    verdicts = {metric: cells[metric].verdict for metric in _DECIDING}
+    verdicts = {metric: cells[metric].verdict for metric in DECIDING_METRICS}
     worst = next((v for v in ("incompatible", "inconclusive") if v in verdicts.values()), cells["map"].verdict)
     text, style = _LOOKS.get(worst or "", ("· own space", "dim"))
-    where = [NAMES[m] for m, v in verdicts.items() if v == worst]
-    return Text(text if len(where) == len(_DECIDING) else f"{text} ({where[0]})", style=style)
+    where = [METRIC_NAMES[m] for m, v in verdicts.items() if v == worst]
+    return Text(text if len(where) == len(DECIDING_METRICS) else f"{text} ({where[0]})", style=style)
 
 
 def evidence_table(
@@ -64,7 +62,7 @@ def evidence_table(
     table.add_column("how", min_width=12)
     shown = ("cmc@1", "cmc@5", "map") if wide else ("cmc@1", "map")
     gains = ("gain CMC@1", "gain mAP") if wide else ("gain", "gain")
-    for column in (*(NAMES[m] for m in shown), *gains):
+    for column in (*(METRIC_NAMES[m] for m in shown), *gains):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict" if wide else "", no_wrap=True)
     for cells in _rows(found):
@@ -111,9 +109,9 @@ def comparison_lines(found: Comparison) -> str:
     if not found.verdicts:
         said = "no path"
     elif len(set(found.verdicts.values())) == 1:
-        said = f"{found.verdicts['map']} on all of {', '.join(NAMES[m] for m in NAMES if m in found.verdicts)}"
+        said = f"{found.verdicts['map']} on all of {', '.join(METRIC_NAMES[m] for m in METRIC_NAMES if m in found.verdicts)}"
     else:
-        said = ", ".join(f"{NAMES[m]} {found.verdicts[m]}" for m in NAMES if m in found.verdicts)
+        said = ", ".join(f"{METRIC_NAMES[m]} {found.verdicts[m]}" for m in METRIC_NAMES if m in found.verdicts)
     return (
         f"{found.new} instead of {found.old}, on {found.benchmark}: {found.advice}\n"
         f"  {found.reason}\n  verdicts: {said}"

@@ -8,12 +8,9 @@ from sqlalchemy.orm import Session
 
 from registry.errors import InvalidInput, NotFound
 from registry.services import evidence, galleries, models
-from registry.types import Advice, Comparison, Evaluation
+from registry.types import DECIDING_METRICS, METRIC_NAMES, Advice, Comparison, Evaluation
 
-__all__ = ["DECIDING_METRICS", "compare"]
-
-DECIDING_METRICS = ("cmc@1", "map")
-"""Advice needs the same verdict on both: top-1 and mAP can disagree (BCT on CIFAR-100 passes mAP and fails top-1)."""
+__all__ = ["compare"]
 
 Cells = Mapping[str, Evaluation]
 """One way of comparing, metric -> evaluation."""
@@ -78,7 +75,7 @@ def _advise(found: Sequence[Evaluation], old: str, new: str) -> tuple[Cells, Adv
 
 
 def _said(metrics: Sequence[str]) -> str:
-    return " and ".join({"cmc@1": "CMC@1", "map": "mAP"}[m] for m in metrics)
+    return " and ".join(METRIC_NAMES[m] for m in metrics)
 
 
 def _is_prefix(cells: Cells) -> bool:

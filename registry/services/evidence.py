@@ -12,12 +12,9 @@ from registry.errors import InvalidInput, NotFound
 from registry.services import galleries, models
 from registry.services.audit import record
 from registry.tables import EvaluationRow, GalleryRow
-from registry.types import Evaluation, Matrix
+from registry.types import METRIC_NAMES, Evaluation, Matrix
 
-__all__ = ["METRICS", "RANKING_METRIC", "evaluations", "label_column", "matrix", "split_chain", "store"]
-
-METRICS = ("cmc@1", "cmc@5", "map", "map@r", "mrr")
-"""What `evaluate` measures."""
+__all__ = ["RANKING_METRIC", "evaluations", "label_column", "matrix", "split_chain", "store"]
 
 RANKING_METRIC = "map"
 """What paths are ranked by: mAP looks at the whole ranking, so it tells near-equal paths apart where CMC@1 ties."""
@@ -72,8 +69,8 @@ def evaluations(
 
     Optionally of one benchmark, label column and metric only, or of one `measurement`, newest or not.
     """
-    if metric is not None and metric not in METRICS:
-        raise InvalidInput(f"metric {metric!r:.80} is not measured: use one of {', '.join(METRICS)}")
+    if metric is not None and metric not in METRIC_NAMES:
+        raise InvalidInput(f"metric {metric!r:.80} is not measured: use one of {', '.join(METRIC_NAMES)}")
     pair = (EvaluationRow.benchmark_id, EvaluationRow.label, EvaluationRow.query_id, EvaluationRow.gallery_id)
     # A measurement stores all cells of a pair one after the other, so the newest cell tells the newest measurement.
     latest = select(func.max(EvaluationRow.id)).group_by(*pair)

@@ -849,7 +849,7 @@ def test_pairs_come_in_blocks_of_a_positive_size(filled, block):
         filled.pairs("g", source="m/1", target="m/1", rows=block)
 
 
-def test_what_cannot_be_written_is_told_and_nothing_is_stored(lite, rows, monkeypatch):
+def test_what_cannot_be_written_is_told_and_nothing_is_stored(lite, rows):
     lite.register_version("m", dim=4)
     lite.create_gallery("g")
     (Path(lite.home) / "galleries" / "g").write_text("a file where the folder should be")
