@@ -1,0 +1,80 @@
+"""Maps in closed form, from the moments of the pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from align.moments import Moments
+from registry.errors import InvalidInput
+from registry.transforms import Affine, Orthogonal
+from registry.vectors import Array
+
+__all__ = ["affine", "orthogonal"]
+
+_GRID = np.logspace(-9, 2, 111)  # ridges to try, in units of the mean variance of a source dimension
+_NOISE = 1e-9  # the share of the target's variance below which what is missed is the rounding of float32 sums
+_NULL = 1e-10  # the share of the largest eigenvalue below which a source direction carries nothing
+
+
+def orthogonal(m: Moments, *, normalize: bool) -> Orthogonal:
+    """The Procrustes map; see `fit`. Needs the part xy, and xx where the target is narrower than the source."""
+    u, s, vt = np.linalg.svd(m.part("xy"), full_matrices=False)
+    rotation = u @ vt
+    # Where Q has orthonormal rows it keeps all of the source's variance; a narrower target keeps what lies in its span.
+    kept = m.spread_x if m.cxx is None else float((rotation * (m.cxx @ rotation)).sum())
+    if not (s.sum() > 0 and kept > 0):
+        raise InvalidInput("source and target do not vary together: are their rows in the same order?")
+    scale = float(s.sum() / kept)
+    residual = _share(m.spread_y - scale * float(s.sum()), m)
+    report: dict[str, int | float | str] = {"method": "orthogonal", "scale": scale, **_report(m, residual)}
+    weight = scale * rotation
+    return Orthogonal(weight=weight, bias=_bias(m, weight), normalize=normalize, report=report)
+
+
+def affine(m: Moments, *, normalize: bool, ridge: float | None = None) -> Affine:
+    """The ridge map; see `fit`. Needs the parts xx and xy."""
+    values, vectors = np.linalg.eigh(m.part("xx"))
+    live = values > _NULL * values[-1]
+    values, vectors = values[live], vectors[:, live]
+    loads = vectors.T @ m.part("xy")
+    strength = np.square(loads).sum(axis=1)
+    chosen = float(ridge) if ridge is not None else _gcv(values, strength, m)
+    weight = vectors @ (loads / (values + chosen)[:, None])
+    residual = _share(float(_missed(values, strength, m.spread_y, np.asarray([chosen]))[0]), m)
+    report: dict[str, int | float | str] = {"method": "affine", "ridge": chosen, **_report(m, residual)}
+    return Affine(weight=weight, bias=_bias(m, weight), normalize=normalize, report=report)
+
+
+def _missed(values: Array, strength: Array, spread: float, ridges: Array) -> Array:
+    """RSS/n (r,) of ridge regression for each of `ridges` (r,), from the eigenvalues (d,) of Cxx.
+
+    With Cxx = V diag(e) V^T and b_i = |(V^T Cxy)_i|^2 it is tr Cyy - sum of b_i / e_i, what no linear map reaches, and
+    the sum of b_i ridge^2 / (e_i (e_i + ridge)^2). Only the first, the same for all ridges, is rounded by cancelling.
+    """
+    unreached = max(spread - float((strength / values).sum()), _NOISE * spread)
+    shrunk = ridges[:, None] / (values + ridges[:, None])
+    missed: Array = unreached + (np.square(shrunk) * strength / values).sum(axis=1)
+    return missed
+
+
+def _gcv(values: Array, strength: Array, m: Moments) -> float:
+    """The ridge of the smallest generalised cross-validation score on a grid."""
+    ridges = _GRID * values.mean()
+    free = 1 - (1 + (values / (values + ridges[:, None])).sum(axis=1)) / m.n
+    rss = _missed(values, strength, m.spread_y, ridges)
+    # Without spare pairs the score is 0/0; such ridges interpolate and are not candidates.
+    score = np.where(free > 0.01, rss / np.square(np.maximum(free, 0.01)), np.inf)
+    return float(ridges[np.argmin(score)])
+
+
+def _bias(m: Moments, weight: Array) -> Array:
+    bias: Array = m.mean_y - m.mean_x @ weight
+    return bias
+
+
+def _report(m: Moments, residual: float) -> dict[str, int | float]:
+    return {"pairs": m.n, "residual": residual, "explained": 1 - residual}
+
+
+def _share(missed: float, m: Moments) -> float:
+    return min(1.0, max(0.0, missed / m.spread_y))

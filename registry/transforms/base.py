@@ -1,0 +1,183 @@
+"""`Transform`: what all kinds share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from registry.errors import BadVector, DimensionMismatch, InvalidInput, MissingExtra
+from registry.vectors import Array, normalize
+
+__all__ = ["SpaceTag", "Transform", "digest_of", "freeze", "locked", "safetensors_numpy"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceTag:
+    """Which space an end of a transform is, and the fingerprint that it had when the transform was made."""
+
+    space: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Transform(ABC):
+    """What all kinds share.
+
+    `normalize` says that both ends are spaces of directions (metric cosine): rows are L2-normalised before the map and
+    after it. `report` holds what the fit measured, JSON values only. `source` and `target` are set at registration.
+    """
+
+    kind: ClassVar[str]
+    normalize: bool = True
+    report: Mapping[str, Any] = field(default_factory=dict)
+    source: SpaceTag | None = None
+    target: SpaceTag | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "report", MappingProxyType(deepcopy(dict(self.report))))
+
+    @property
+    @abstractmethod
+    def source_dim(self) -> int:
+        """Width of the rows that go in."""
+
+    @property
+    @abstractmethod
+    def target_dim(self) -> int:
+        """Width of the rows that come out."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, Array]:
+        """The parameters, by name; what the file stores."""
+
+    @abstractmethod
+    def _map(self, x: Array) -> Array:
+        """Map float32 rows (n, source_dim), or one row (source_dim,); shape is already checked."""
+
+    @classmethod
+    @abstractmethod
+    def _build(cls, arrays: dict[str, Array], header: dict[str, Any], **common: Any) -> Self:
+        """Make one from what a file holds."""
+
+    @property
+    def side_dim(self) -> int:
+        """Width of what the map must know of each row beside its vector; 0, for most kinds, is nothing."""
+        return 0
+
+    def apply(self, x: Array, side: Array | None = None) -> Array:
+        """Map rows (n, source_dim) to float32 rows (n, target_dim); one row (source_dim,) gives one row.
+
+        `side` (n, side_dim) belongs to kinds that need it, see `side_dim`, and to no other.
+
+        Raises:
+            DimensionMismatch: the rows are not of the source's width; never guessed or cut.
+            InvalidInput: `side` is missing, not wanted, or not of one row for each of x.
+        """
+        x = np.asarray(x)
+        if x.shape[-1:] != (self.source_dim,) or x.ndim > 2:
+            raise DimensionMismatch(
+                f"this {self.kind} transform maps {self.source_dim} -> {self.target_dim} dimensions, got shape {x.shape}"
+            )
+        x = normalize(x) if self.normalize else x.astype(np.float32, copy=False)
+        y = self._map(x) if side is None and not self.side_dim else self._map_beside(x, self._checked(side, x))
+        return normalize(y) if self.normalize else y
+
+    def _checked(self, side: Array | None, x: Array) -> Array:
+        wanted = (*x.shape[:-1], self.side_dim)
+        if side is None or not self.side_dim or np.shape(side) != wanted:
+            got = "none" if side is None else f"shape {np.shape(side)}"
+            needs = f"needs side {wanted} beside each row" if self.side_dim else "takes no side"
+            raise InvalidInput(f"this {self.kind} transform {needs}, got {got}")
+        return np.asarray(side, dtype=np.float32)
+
+    def _map_beside(self, x: Array, side: Array) -> Array:
+        """Map rows (n, source_dim) with side (n, side_dim); kinds with a `side_dim` have it instead of `_map`."""
+        raise NotImplementedError
+
+    def between(self, source: SpaceTag, target: SpaceTag) -> Self:
+        """A copy that knows which spaces it connects."""
+        return replace(self, source=source, target=target)
+
+    def digest(self) -> str:
+        """sha-256, hex, over the header and the arrays: equal digests mean equal transforms."""
+        return digest_of(self._header(), self.arrays())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file so that a reader sees all of it or nothing."""
+        target = Path(path)
+        part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+        part.write_bytes(self.dumps())
+        part.replace(target)
+
+    def dumps(self) -> bytes:
+        """The bytes of the file."""
+        arrays = {name: np.ascontiguousarray(a) for name, a in self.arrays().items()}
+        header = self._header()
+        metadata = {"samespace": json.dumps({**header, "sha256": digest_of(header, arrays)}, sort_keys=True)}
+        return bytes(safetensors_numpy().save(arrays, metadata))
+
+    def _header(self) -> dict[str, Any]:
+        ends = {
+            end: tag and {"space": tag.space, "fingerprint": tag.fingerprint}
+            for end, tag in (("source", self.source), ("target", self.target))
+        }
+        return {
+            "kind": self.kind,
+            "source_dim": self.source_dim,
+            "target_dim": self.target_dim,
+            "normalize": self.normalize,
+            "report": dict(self.report),
+            **ends,
+            **self._extra(),
+        }
+
+    def _extra(self) -> dict[str, Any]:
+        """Header fields of this kind alone."""
+        return {}
+
+
+def digest_of(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
+    """sha-256, hex, over a header without its checksum and the arrays by name, type, shape and bytes."""
+    sha = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(arrays):
+        a = np.ascontiguousarray(arrays[name])
+        sha.update(f"{name} {a.dtype.str} {a.shape}".encode())
+        sha.update(a.tobytes())
+    return sha.hexdigest()
+
+
+def freeze(transform: Transform, *names: str) -> None:
+    """Store each array as a read-only float32 copy, refusing values that would poison every vector."""
+    for name in names:
+        with np.errstate(over="ignore"):  # an overflow becomes infinity, which is refused below
+            a = np.array(getattr(transform, name), dtype=np.float32, order="C")
+        if not np.isfinite(a).all():
+            raise BadVector(f"{name} of this {transform.kind} transform holds NaN or infinity: fit it again")
+        object.__setattr__(transform, name, locked(a))
+
+
+def locked(a: Array) -> Array:
+    """A copy over immutable bytes: unlike a flag, that cannot be turned back. Transforms are shared by all callers."""
+    return np.frombuffer(a.tobytes(), dtype=a.dtype).reshape(a.shape)
+
+
+def safetensors_numpy() -> Any:
+    """The library that reads and writes the files, imported where it is needed."""
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise MissingExtra(
+            "transform files need safetensors: pip install 'samespace[align]' or 'samespace[server]'"
+        ) from error
+    return safetensors.numpy
