@@ -1,7 +1,6 @@
 """Alignment: train compatible models, fit bridges between spaces, build relative spaces, measure all of it.
 
-`align.fit`, and the modules `anchors`, `metrics`, `moments`, `relative` and `train`, are imported when first used, so
-that `import align` alone brings no torch.
+`align.fit` and the modules are imported when first used, so that `import align` alone brings no torch.
 """
 
 from __future__ import annotations
@@ -10,14 +9,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from align import anchors, bridges, metrics, moments, relative, train
+    from align import anchors, backbones, bridges, data, metrics, moments, relative, train
     from align.bridges import fit
 
-__all__ = ["__version__", "anchors", "bridges", "fit", "metrics", "moments", "relative", "train"]
+__all__ = [
+    "__version__",
+    "anchors",
+    "backbones",
+    "bridges",
+    "data",
+    "fit",
+    "metrics",
+    "moments",
+    "relative",
+    "train",
+]
 
 __version__ = "0.1.0"
 
-_MODULES = ("anchors", "bridges", "metrics", "moments", "relative", "train")
+_MODULES = ("anchors", "backbones", "bridges", "data", "metrics", "moments", "relative", "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,14 +19,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from align import backbones
-from registry.errors import CorruptFile, DimensionMismatch, InvalidInput, NotFound
+from align import backbones, encoder_files
+from align.encoder_files import weights_digest
+from registry.errors import DimensionMismatch, InvalidInput, NotFound
 
 __all__ = ["Encoder", "pick_device", "standardize"]
 
 Array = npt.NDArray[Any]
 
-_KEY = "samespace-encoder"
+# Positions (images x height x width) of a batch: the first feature maps of that many fit a CPU's caches.
+_CPU_POSITIONS = 1 << 16
+_GPU_POSITIONS = 1 << 21
 
 
 def pick_device(device: str | None) -> torch.device:
@@ -70,33 +73,67 @@ class Encoder:
     libraries: Mapping[str, str] = field(default_factory=lambda: library_versions())
 
     def __post_init__(self) -> None:
-        if len(self.mean) != self.in_shape[0] or len(self.std) != self.in_shape[0] or min(self.std) <= 0:
-            raise InvalidInput(f"mean and std need {self.in_shape[0]} values, std above 0: got {self.mean}, {self.std}")
+        channels = self.in_shape[0]
+        if len(self.mean) != channels or len(self.std) != channels or not min(self.std) > 0:
+            raise InvalidInput(f"mean and std need {channels} values, std above 0: got {self.mean}, {self.std}")
         self.network.eval()
 
-    def encode(self, x: Array, *, batch: int = 1024, device: str | None = None) -> Array:
+    def encode(
+        self, x: Array, *, batch: int | None = None, device: str | None = None, out: Array | None = None
+    ) -> Array:
         """Embed images x (n, c, h, w) uint8 or float32, raw pixel values, as float32 (n, dim) with rows of length 1.
 
+        Images are read a batch at a time, so x may be a memory map of any size; with `out` (n, dim) float32, which may
+        be one too, vectors are written there and `out` is returned. On the CPU batches are shared out among torch's
+        threads, each of which works alone on a whole one: the vectors are the same bit for bit however many there are.
+
+        Args:
+            x: the images.
+            batch: images at a time; by default as many as the caches of a CPU hold well, or many more on a GPU.
+            device: None takes CUDA where there is one.
+            out: where to write.
+
         Raises:
-            DimensionMismatch: images of another shape than the encoder was trained on.
-            InvalidInput: pixels of another type, or an unknown device.
+            DimensionMismatch: images of another shape than the encoder was trained on, or an `out` of another than
+                (n, dim).
+            InvalidInput: pixels or an `out` of another type, a batch below 1, or an unknown device.
         """
+        self._check(x, batch, out)
+        where = pick_device(device)
+        self.network.to(where).eval()
+        positions = _CPU_POSITIONS if where.type == "cpu" else _GPU_POSITIONS
+        batch = batch or max(1, positions // (self.in_shape[1] * self.in_shape[2]))
+        result = np.empty((len(x), self.dim), dtype=np.float32) if out is None else out
+
+        def work(start: int) -> None:
+            with torch.inference_mode():
+                # Copied because torch warns about arrays that are not writable.
+                rows = torch.from_numpy(np.array(x[start : start + batch])).to(where)
+                h = self.network(standardize(rows, self.mean, self.std))
+                result[start : start + batch] = functional.normalize(h).cpu().numpy()
+
+        starts = range(0, len(x), batch)
+        # A network that is not ours may keep something between calls, which threads would mix up.
+        if where.type == "cpu" and not backbones.is_foreign(self.backbone):
+            _share_out(work, starts)
+        else:
+            for start in starts:
+                work(start)
+        return result
+
+    def _check(self, x: Array, batch: int | None, out: Array | None) -> None:
         if x.ndim != 4 or x.shape[1:] != self.in_shape:
             raise DimensionMismatch(
                 f"this encoder takes images (n, {', '.join(map(str, self.in_shape))}), got {x.shape}"
             )
         if x.dtype not in (np.uint8, np.float32):
             raise InvalidInput(f"images must be uint8 or float32 raw pixel values, got {x.dtype}: convert them")
-        where = pick_device(device)
-        self.network.to(where).eval()
-        out = np.empty((len(x), self.dim), dtype=np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(x), batch):
-                # Copied because torch warns about arrays that are not writable.
-                rows = torch.from_numpy(x[start : start + batch].copy()).to(where)
-                h = self.network(standardize(rows, self.mean, self.std))
-                out[start : start + batch] = functional.normalize(h).cpu().numpy()
-        return out
+        if batch is not None and batch < 1:
+            raise InvalidInput(f"batch must be at least 1, got {batch}")
+        if out is not None and out.shape != (len(x), self.dim):
+            raise DimensionMismatch(f"out must be ({len(x)}, {self.dim}), got {out.shape}")
+        if out is not None and (out.dtype != np.float32 or not out.flags.writeable):
+            raise InvalidInput(f"out must be writable float32, got {out.dtype}")
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides the space, as JSON values: two encoders with equal ones write comparable vectors."""
@@ -116,45 +153,35 @@ class Encoder:
         """Write one safetensors file, so that a reader sees all of it or nothing."""
         target = Path(path)
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
-        header = {_KEY: json.dumps(self.fingerprint(), sort_keys=True)}
-        part.write_bytes(safetensors.torch.save(self._arrays(), header))
+        header = {encoder_files.KEY: json.dumps(self.fingerprint(), sort_keys=True)}
+        # Copied because the format refuses weights that share memory, as tied ones do.
+        arrays = {name: a.clone() for name, a in self._arrays().items()}
+        part.write_bytes(safetensors.torch.save(arrays, header))
         part.replace(target)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str], *, trust: bool | str | Collection[str] = ()) -> Self:
         """Read what `save` wrote, checking the weights' digest.
 
+        A file may name a backbone `module:factory`, and reading it imports that module: it is done only if `trust` is
+        that name, holds it, or is True.
+
         Raises:
-            NotFound: no such file.
+            NotFound: no such file, or a trusted module or timm network that is not there.
             CorruptFile: not an encoder file, or changed since it was written.
+            InvalidInput: a backbone that the caller does not trust.
+            MissingExtra: the backbone is of timm, which is not installed.
         """
         source = Path(path)
         if not source.is_file():
             raise NotFound(f"no encoder file {source}: train one with `samespace train`")
-        header, arrays = _read(source)
-        if weights_digest(arrays) != header["weights"]:
-            raise CorruptFile(f"{source} fails its checksum: it was damaged or edited; fetch or train it again")
-        shape = header["preprocessing"]["in_shape"]
-        in_shape = (int(shape[0]), int(shape[1]), int(shape[2]))
-        # Building draws weights that are replaced at once: the caller's random numbers must not notice.
-        with torch.random.fork_rng(devices=[]):
-            network = backbones.build(header["backbone"], in_shape, header["dim"])
-        network.load_state_dict(arrays)
-        mean, std = (tuple(header["preprocessing"][name]) for name in ("mean", "std"))
-        return cls(network, header["backbone"], header["dim"], in_shape, mean, std, header["libraries"])
+        facts, arrays = encoder_files.read(source)
+        encoder_files.require_trust(source, facts.backbone, trust)
+        network = encoder_files.restore(source, facts, arrays)
+        return cls(network, facts.backbone, facts.dim, facts.in_shape, facts.mean, facts.std, facts.libraries)
 
     def _arrays(self) -> dict[str, Tensor]:
         return {name: a.detach().cpu().contiguous() for name, a in self.network.state_dict().items()}
-
-
-def weights_digest(arrays: Mapping[str, Tensor]) -> str:
-    """sha-256, hex, over names, types, shapes and bytes of contiguous CPU tensors."""
-    sha = hashlib.sha256()
-    for name in sorted(arrays):
-        a = arrays[name].numpy()
-        sha.update(f"{name} {a.dtype.str} {a.shape}".encode())
-        sha.update(a.tobytes())
-    return sha.hexdigest()
 
 
 def library_versions() -> dict[str, str]:
@@ -170,15 +197,21 @@ def library_versions() -> dict[str, str]:
     }
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and weights of an encoder file."""
-    data = path.read_bytes()
+def _share_out(work: Callable[[int], None], starts: range) -> None:
+    """Call `work` for each start, on as many threads as torch would use for one batch, each computing alone.
+
+    Within a batch of small images threads wait for each other at every layer: on two idle cores this way is faster, and
+    on busy ones several times so.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that begin now take it over
     try:
-        # The header comes first: its length as eight little-endian bytes, then JSON (the safetensors format).
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][_KEY])
-        return header, safetensors.torch.load(data)
-    except Exception as error:  # whatever a damaged file makes a parser raise
-        raise CorruptFile(
-            f"{path} is not a samespace encoder: {(str(error) or repr(error)).splitlines()[0]}"
-        ) from error
+        if threads == 1 or len(starts) < 2:
+            for start in starts:
+                work(start)
+        else:
+            with ThreadPoolExecutor(min(threads, len(starts))) as pool:
+                for _ in pool.map(work, starts):
+                    pass
+    finally:
+        torch.set_num_threads(threads)

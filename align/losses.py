@@ -8,8 +8,11 @@ old space. Afterwards T and the classifier are dropped: h is the embedding, and 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
@@ -18,18 +21,21 @@ from registry.errors import DimensionMismatch, InvalidInput
 
 __all__ = [
     "Classifier",
-    "Prototypes",
     "alignment_loss",
+    "boundary_loss",
     "class_logits",
     "class_loss",
-    "class_means",
+    "contrast_loss",
+    "distil_loss",
+    "gallery_loss",
+    "nested_loss",
     "orthogonal_layer",
     "prefix_of",
     "pull_loss",
+    "simplex",
 ]
 
 Classifier = Literal["cosine", "linear"]
-Prototypes = Literal["unit", "raw"]
 
 
 def class_logits(h: Tensor, weight: Tensor, *, scale: float, classifier: Classifier = "cosine") -> Tensor:
@@ -61,27 +67,6 @@ def class_loss(
     return functional.cross_entropy(logits, y, label_smoothing=smoothing)
 
 
-def class_means(features: Tensor, y: Tensor, *, classes: int, kind: Prototypes = "unit") -> Tensor:
-    """Means (classes, d) of unit features (n, d) by label y (n,): OCA's frozen old classifier P.
-
-    Args:
-        features: float32; rows are normalised first.
-        y: int64, below `classes`; a class without an item keeps a zero row.
-        classes: how many rows to return.
-        kind: "unit" normalises each mean; "raw" keeps its length below 1, as OCA was published.
-
-    Raises:
-        InvalidInput: a label is not below `classes`, or the lengths differ.
-    """
-    if len(features) != len(y) or (len(y) and not 0 <= int(y.min()) <= int(y.max()) < classes):
-        raise InvalidInput(f"class means need one label below {classes} for each of {len(features)} rows, got {len(y)}")
-    # Counted by a matrix product: index_add_ is not deterministic on CUDA.
-    member = functional.one_hot(y, classes).to(features.dtype)
-    sums = member.T @ functional.normalize(features)
-    means = sums / member.sum(0).clamp(min=1)[:, None]
-    return functional.normalize(means) if kind == "unit" else means
-
-
 def prefix_of(h: Tensor, dim: int) -> Tensor:
     """The first `dim` dimensions of h (n, d), L2-normalised: h read as an embedding of the old space.
 
@@ -110,6 +95,99 @@ def pull_loss(h: Tensor, prototypes: Tensor, y: Tensor) -> Tensor:
     """
     prefix = prefix_of(h, prototypes.shape[-1])
     return 1 - functional.cosine_similarity(prefix, prototypes[y]).mean()
+
+
+def boundary_loss(h: Tensor, prototypes: Tensor, radii: Tensor, y: Tensor) -> Tensor:
+    """Mean of max(0, radii[y] - cos(P[y], prefix(h))): no item farther from its old class mean than radii (c,) allow.
+
+    After LCE (Meng et al., ICCV 2021), which holds the new classes inside the old ones' boundaries. What a boundary is,
+    we chose: radii[c] is the mean cosine of the old class to its own mean, which is the length of that mean when the
+    items are unit vectors, so no second pass over the data is needed. P (c, d_old) are unit rows, h (n, d), y (n,).
+    """
+    prefix = prefix_of(h, prototypes.shape[-1])
+    return functional.relu(radii[y] - functional.cosine_similarity(prefix, prototypes[y])).mean()
+
+
+def distil_loss(rotated: Tensor, taught: Tensor) -> Tensor:
+    """Mean of 1 - cos(first d_ref dimensions of the rotated embedding (n, d), reference embedding (n, d_ref)).
+
+    BT2 (Zhou et al., ICCV 2023): after a change of basis the new embedding contains the one of a model that was trained
+    without any constraint, so what alignment takes from the prefix is kept in the extra dimensions.
+    """
+    return 1 - functional.cosine_similarity(prefix_of(rotated, taught.shape[-1]), taught).mean()
+
+
+def contrast_loss(h: Tensor, taught: Tensor, *, scale: float) -> Tensor:
+    """InfoNCE between the new embeddings h (n, d) of a batch and the old ones `taught` (n, d_old) of the same images.
+
+    -mean_i log softmax_j(scale * cos(prefix(h_i), taught_j))[i]: the higher-order contrastive term of d-Simplex-HOC
+    (Biondi et al., CVPR 2024), there with scale 10. The other images of the batch are the negatives.
+    """
+    logits = scale * prefix_of(h, taught.shape[-1]) @ functional.normalize(taught).T
+    return functional.cross_entropy(logits, torch.arange(len(h), device=h.device))
+
+
+def gallery_loss(
+    h: Tensor, stored: Tensor, stored_labels: Tensor, y: Tensor, *, scale: float, own: Tensor | None = None
+) -> Tensor:
+    """How badly the prefixes of h (n, d) find stored embeddings of their own label: what a cross-test asks, made smooth.
+
+    Mean of -log of the softmax share, over `stored` (m, d_old) unit rows with `stored_labels` (m,), of the rows that carry
+    the label: softmax of scale * cos, summed over the label (neighbourhood components, Goldberger et al., NeurIPS 2004),
+    here across two spaces. Class means forget how a class spreads in the old space; this term does not. `own` (n, m),
+    boolean, marks stored embeddings of the query's very image, which are left out. Queries without a stored item of
+    their label do not count.
+
+    >>> h, stored = torch.tensor([[1.0, 0.0, 5.0]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    >>> round(float(gallery_loss(h, stored, torch.tensor([0, 1]), torch.tensor([0]), scale=1.0)), 4)
+    0.1269
+    """
+    logits = scale * prefix_of(h, stored.shape[-1]) @ stored.T
+    nothing = torch.finfo(logits.dtype).min  # not -inf: where nothing is left, its gradient would be NaN
+    if own is not None:
+        logits = logits.masked_fill(own, nothing)
+    relevant = logits.masked_fill(y[:, None] != stored_labels, nothing).logsumexp(1)
+    counted = relevant > nothing / 2
+    missed = (logits.logsumexp(1) - relevant).where(counted, 0.0)
+    return missed.sum() / counted.sum().clamp(min=1)
+
+
+def nested_loss(
+    h: Tensor,
+    weight: Tensor,
+    y: Tensor,
+    *,
+    dims: Sequence[int],
+    scale: float,
+    smoothing: float = 0.0,
+    classifier: Classifier = "cosine",
+) -> Tensor:
+    """Mean over `dims` of the class loss of the first m dimensions of h (n, d), under weight (c, max(dims)) cut alike.
+
+    Matryoshka representation learning (Kusupati et al., NeurIPS 2022) with one classifier for all widths (its MRL-E).
+    """
+    losses = [
+        class_loss(prefix_of(h, m), weight[:, :m], y, scale=scale, smoothing=smoothing, classifier=classifier)
+        for m in dims
+    ]
+    return torch.stack(losses).mean()
+
+
+def simplex(dim: int) -> Tensor:
+    """The dim + 1 vertices of a regular simplex, unit rows (dim + 1, dim) whose inner products are all -1 / dim.
+
+    The fixed classifier of d-Simplex training (CoReS, Biondi et al., TPAMI 2023): a class keeps its vertex in every
+    version, and the vertices that no class has yet are kept free for later ones.
+
+    >>> w = simplex(3)
+    >>> bool(torch.allclose(w @ w.T, torch.full((4, 4), -1 / 3).fill_diagonal_(1.0), atol=1e-6))
+    True
+    """
+    if dim < 1:
+        raise InvalidInput(f"a simplex needs at least 1 dimension, got {dim}")
+    last = torch.full((1, dim), (1 - math.sqrt(dim + 1)) / dim, dtype=torch.float64)
+    vertices = torch.cat([torch.eye(dim, dtype=torch.float64), last])
+    return functional.normalize(vertices - vertices.mean(0)).float()
 
 
 def orthogonal_layer(dim: int, *, bias: bool = True) -> nn.Module:

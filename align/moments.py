@@ -7,21 +7,21 @@ moments of two parts merge into those of the whole (Chan, Golub and LeVeque, 197
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from align.chunks import Chunks, chunks
 from align.devices import OnNumpy, OnTorch, full_precision, pick_device
 from registry.errors import BadVector, DimensionMismatch, InvalidInput
-from registry.vectors import Array, as_rows, check_finite
+from registry.vectors import Array, check_finite
 
 __all__ = ["Chunks", "Moments", "Part", "Progress", "accumulate", "chunks"]
 
 Part = Literal["xx", "xy", "yy"]
 Progress = Callable[[int, int | None], None]  # rows done, rows in all where that is known
-Chunks = Iterable[tuple[Array, Array]]
 
 _ROWS = {"cpu": 8192, "cuda": 65536}  # a CPU block should stay in the cache between its passes
 
@@ -103,8 +103,9 @@ def accumulate(
     iterator of pairs of chunks, (m, dx) and (m, dy), and target is None. An array without a target is paired with rows
     of width 0: its own mean and covariance are what comes out. `normalize` scales each row to length 1 first.
 
-    Products are summed in float32 within a block of rows, and the blocks in float64. Where the first block's mean
-    outweighs its spread, it is taken off every row first, so that a large mean does not swallow the covariance.
+    Products are summed in float32 within a block of rows, and the blocks in float64. Where the mean of
+    the rows so far outweighs their spread, it is taken off the rows that follow, so that a large mean does not swallow
+    the covariance, and the first block need not be like the others.
 
     `device`: None takes a GPU if there is one, else NumPy; "cpu" is NumPy, anything else a device of torch.
 
@@ -114,7 +115,7 @@ def accumulate(
         DimensionMismatch: a chunk is of another width than those before it.
     """
     where = pick_device(device)
-    total = len(source) if isinstance(source, np.ndarray) else None
+    total = len(source) if isinstance(source, np.ndarray) and source.ndim else None
     sums: _Sums | None = None
     with full_precision(where):
         for start, x, y in chunks(source, target, rows=_ROWS.get(where.split(":")[0], _ROWS["cuda"])):
@@ -128,52 +129,32 @@ def accumulate(
     return sums.moments()
 
 
-def chunks(source: Array | Chunks, target: Array | None, *, rows: int) -> Iterator[tuple[int, Array, Array]]:
-    """Cut pairs into blocks of at most `rows`: (position of the first row, x (m, dx), y (m, dy)); see `accumulate`."""
-    done = 0
-    widths: tuple[int, int] | None = None
-    for left, right in _pairs(source, target):
-        x, y = _matrix(left, "source"), _matrix(right, "target")
-        if len(x) != len(y):
-            raise InvalidInput(
-                f"source has {len(x)} rows and target {len(y)}: row i of one belongs to row i of the other"
-            )
-        widths = widths or (x.shape[1], y.shape[1])
-        if widths != (x.shape[1], y.shape[1]):
-            raise DimensionMismatch(
-                f"the chunk at row {done} is of widths {(x.shape[1], y.shape[1])}, those before of {widths}"
-            )
-        for start in range(0, len(x), rows):
-            stop = min(start + rows, len(x))
-            yield done + start, x[start:stop], y[start:stop]
-        done += len(x)
-
-
 class _Sums:
-    """Running sums about a fixed shift, on NumPy or a device of torch; the arithmetic is written once for both."""
+    """Running sums about a shift, on NumPy or a device of torch; the arithmetic is written once for both."""
 
     def __init__(self, device: str, parts: Collection[Part], normalize: bool) -> None:
         self.ops: OnNumpy | OnTorch = OnNumpy() if device == "cpu" else OnTorch(device)
         self.normalize = normalize
         self.parts = parts
-        self.n = 0
-        self.shift: list[Any] = []  # of x and of y; None where none is taken off
-        self.sums: list[Any] = [0.0, 0.0]
-        self.squares: list[Any] = [0.0, 0.0]
-        self.products: dict[str, Any] = dict.fromkeys(parts, 0.0)
+        self.shift: list[Any] = [None, None]  # of x and of y; None where nothing is taken off
+        self.done: Moments | None = None  # of the rows before the shift last changed
+        self._restart()
 
     def add(self, x: Array, y: Array, start: int) -> None:
         """Take in one block; `start` is the position of its first row."""
-        sides = [self._side(x, start, "source"), self._side(y, start, "target")]
         ones = self.ops.ones(len(x))
-        if not self.shift:
-            self.shift = [self._first_shift(rows, squares, ones) for rows, squares in sides]
-        for i, (rows, squares) in enumerate(sides):
-            if self.shift[i] is not None:
-                rows = rows - self.shift[i]
-                squares = self.ops.squares(rows)
-                sides[i] = rows, squares
-            self.sums[i] = self.sums[i] + self.ops.wide(ones @ rows)
+        blocks = [self._checked(x, start, "source"), self._checked(y, start, "target")]
+        sides = [self._side(*block, ones, shift) for block, shift in zip(blocks, self.shift, strict=True)]
+        far = [self._far(i, side, len(x)) for i, side in enumerate(sides)]
+        if any(offset is not None for offset in far):
+            self.done = self.moments() if self.n else None
+            self._restart()
+            for i, offset in enumerate(far):
+                if offset is not None:
+                    self.shift[i] = offset if self.shift[i] is None else self.shift[i] + offset
+                    sides[i] = self._side(*blocks[i], ones, self.shift[i])
+        for i, (_, squares, total) in enumerate(sides):
+            self.sums[i] = self.sums[i] + self.ops.wide(total)
             self.squares[i] = self.squares[i] + self.ops.wide(squares).sum()
         named = {"x": sides[0][0], "y": sides[1][0]}
         for part in self.parts:
@@ -192,7 +173,7 @@ class _Sums:
                 return None
             return self.ops.host(self.products[part]) / self.n - np.outer(side[part[0]], side[part[1]])
 
-        return Moments(
+        found = Moments(
             n=self.n,
             mean_x=means[0],
             mean_y=means[1],
@@ -202,8 +183,15 @@ class _Sums:
             cxy=covariance("xy"),
             cyy=covariance("yy"),
         )
+        return self.done.merge(found) if self.done else found
 
-    def _side(self, block: Array, start: int, what: str) -> tuple[Any, Any]:
+    def _restart(self) -> None:
+        self.n = 0
+        self.sums: list[Any] = [0.0, 0.0]
+        self.squares: list[Any] = [0.0, 0.0]
+        self.products: dict[str, Any] = dict.fromkeys(self.parts, 0.0)
+
+    def _checked(self, block: Array, start: int, what: str) -> tuple[Any, Any]:
         """One side's rows as float32, checked and normalised, with their squared lengths (m,)."""
         rows = self.ops.load(block)
         if not block.shape[1]:
@@ -216,11 +204,21 @@ class _Sums:
             squares = self.ops.ones(len(rows))
         return rows, squares
 
-    def _first_shift(self, rows: Any, squares: Any, ones: Any) -> Any:
-        mean = (ones @ rows) / len(rows)
+    def _side(self, rows: Any, squares: Any, ones: Any, shift: Any) -> tuple[Any, Any, Any]:
+        """Rows (m, d) less the shift, their squared lengths (m,), and the sum (d,) of the rows."""
+        if shift is not None:
+            rows = rows - shift
+            squares = self.ops.squares(rows)
+        return rows, squares, ones @ rows
+
+    def _far(self, i: int, side: tuple[Any, Any, Any], rows: int) -> Any:
+        """The mean of all rows about the shift, this block's included, where it outweighs their spread; else None."""
+        n = self.n + rows
+        mean = (self.sums[i] + self.ops.wide(side[2])) / n
         length = float((mean * mean).sum())
-        # Below this the means cost at most one bit of the products, and a pass over the data is saved.
-        return mean if length > float(squares.mean()) - length else None
+        spread = float(self.squares[i] + self.ops.wide(side[1]).sum()) / n - length
+        # Below this the mean costs at most two bits of the products, and a pass over the data is saved.
+        return self.ops.load(self.ops.host(mean)) if length > 2 * spread else None
 
 
 def _refuse(block: Array, start: int, what: str) -> None:
@@ -239,28 +237,3 @@ def _refuse(block: Array, start: int, what: str) -> None:
     raise BadVector(
         f"{what} row {start + row} has length {lengths[row]:.3g}, too far from 1 for float32: scale it", row=start + row
     )
-
-
-def _pairs(source: Array | Chunks, target: Array | None) -> Iterator[tuple[Array, Array]]:
-    if target is not None:
-        yield source, target  # type: ignore[misc]
-    elif isinstance(source, np.ndarray):
-        yield source, np.empty((len(source), 0), np.float32)
-    elif isinstance(source, Iterable):
-        for pair in source:
-            if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise InvalidInput(
-                    f"chunks must be pairs (x, y) of matrices, got {type(pair).__name__}: or give a target"
-                )
-            yield pair[0], pair[1]
-    else:
-        raise InvalidInput(
-            f"source must be a matrix (n, d) or an iterator of pairs of them, got {type(source).__name__}"
-        )
-
-
-def _matrix(rows: Array, what: str) -> Array:
-    """A matrix of floats as it stands: a memory map is not read here, nor copied."""
-    if isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype.kind == "f":
-        return np.asarray(rows)
-    return as_rows(rows, what=what)

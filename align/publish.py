@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,49 +15,62 @@ from registry.vectors import Array, normalize
 if TYPE_CHECKING:
     from align.anchors import Anchors
     from align.encoders import Encoder
+    from align.flavor import Pixels
     from align.tracking import Tracker
     from registry.embedded import Registry
     from registry.types import AnchorSet, TransformInfo, Version
 
 __all__ = ["add_encoder", "add_fit", "add_relative", "embed", "encoder_of", "freeze_anchors"]
 
-_COMPATIBLE_METHODS = ("oca",)
-"""Training methods whose embedding's prefix lives in the old version's space."""
+_FETCHED = 8192  # items of an anchor set in memory at a time
 
 
 def add_encoder(
-    reg: Registry, encoder: Encoder, *, model: str, method: str, parent: str | None = None, run_id: str | None = None
+    reg: Registry,
+    encoder: Encoder,
+    *,
+    model: str,
+    method: str,
+    olds: Sequence[str] = (),
+    tracker: Tracker | None = None,
+    pixels: Pixels = "uint8",
 ) -> Version:
-    """Register a trained encoder as the next version of `model`; a compatible one also gets its prefix to `parent`."""
+    """Register a trained encoder as the next version of `model`, with its prefixes to the versions that it reads.
+
+    `olds` are the versions that it was trained to stay compatible with, the newest first: that one is its parent. With a
+    tracker the encoder is kept in its run and as the next version of MLflow's registered model of the same name, which
+    is the version's source; `pixels` is the type of the images that it was trained on.
+    """
+    source = run_id = None
+    if tracker is not None:
+        source = tracker.log_model(encoder, name="encoder", registered_model=model, pixels=pixels)
+        run_id = tracker.run_id
     version = reg.register_version(
-        model, dim=encoder.dim, metric="cosine", normalized=True, parent=parent, method=method, run_id=run_id,
-        source=f"runs:/{run_id}/encoder.safetensors" if run_id else None, fingerprint=encoder.fingerprint(),
+        model, dim=encoder.dim, metric="cosine", normalized=True, parent=olds[0] if olds else None, method=method,
+        run_id=run_id, source=source, fingerprint=encoder.fingerprint(),
     )  # fmt: skip
-    if parent is not None and method in _COMPATIBLE_METHODS:
-        old = reg.version(parent)
+    for old in map(reg.version, olds):
         prefix = Prefix(from_dim=version.dim, to_dim=old.dim, report={"method": method})
         reg.add_transform(prefix, source=version.ref, target=old.ref, run_id=run_id)
     return version
 
 
-def encoder_of(version: Version, *, tracking_uri: str) -> Encoder:
-    """The encoder of a registered version, from the run that trained it.
+def encoder_of(version: Version, *, tracking_uri: str, trust: Collection[str] = ()) -> Encoder:
+    """The encoder of a registered version, from MLflow; `trust` is that of `Encoder.load`.
 
     Raises:
-        NotFound: the version has no encoder in an MLflow run.
-        InvalidInput: the file is of another encoder than the one registered.
+        NotFound: the version has no encoder in MLflow.
+        InvalidInput: the model is another than the one registered, or its backbone is not trusted.
     """
     from align.encoders import Encoder
-    from align.tracking import fetch
+    from align.flavor import load_model
 
-    if not version.source or not version.source.startswith("runs:/"):
+    if not version.source or not version.source.startswith(("models:/", "runs:/")):
         raise NotFound(
             f"{version.ref} has no encoder here (source {version.source}): append its vectors from a file instead"
         )
-    with tempfile.TemporaryDirectory() as folder:
-        encoder = Encoder.load(fetch(version.source, Path(folder), tracking_uri=tracking_uri))
-    weights = encoder.fingerprint()["weights"]
-    if weights != version.facts.get("weights"):
+    encoder = load_model(version.source, tracking_uri=tracking_uri, trust=trust)
+    if not isinstance(encoder, Encoder) or encoder.fingerprint()["weights"] != version.facts.get("weights"):
         raise InvalidInput(
             f"{version.source} holds other weights than {version.ref} was registered with: do not use it"
         )
@@ -88,28 +99,27 @@ def embed(
 def add_fit(
     reg: Registry, fitted: Transform, *, source: str, target: str, tracker: Tracker | None = None
 ) -> TransformInfo:
-    """Log a fitted transform to its run, and register it."""
+    """Log a fitted transform to its run, numbers and model, and register it."""
     if tracker is not None:
         numbers = {k: v for k, v in fitted.report.items() if isinstance(v, int | float) and not isinstance(v, bool)}
         tracker.log_metrics({name: float(value) for name, value in numbers.items()})
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "transform.safetensors"
-            fitted.save(path)
-            tracker.log_artifact(path)
+        tracker.log_model(fitted, name="transform")
     return reg.add_transform(fitted, source=source, target=target, run_id=tracker.run_id if tracker else None)
 
 
 def freeze_anchors(
-    reg: Registry, name: str, chosen: Anchors, *, gallery: str, ids: Sequence[Any] | Array, similarity: str = "cosine"
-) -> AnchorSet:
+    reg: Registry, name: str, chosen: Anchors, *, gallery: str, ids: Sequence[Any] | Array, similarity: str = "cosine",
+    quantum: float | None = None,
+) -> AnchorSet:  # fmt: skip
     """Register chosen anchors: `chosen` counts rows, `ids` (n,) are the items of these rows in `gallery`."""
     items = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
     rows = chosen.indices.ravel().tolist()
     anchor = np.repeat(np.arange(len(chosen)), chosen.indices.shape[1]).tolist()
     weights = chosen.weights.ravel().tolist()
     return reg.add_anchors(
-        name, gallery=gallery, ids=[items[r] for r in rows], anchor=anchor, weights=weights, similarity=similarity
-    )
+        name, gallery=gallery, ids=[items[r] for r in rows], anchor=anchor, weights=weights, similarity=similarity,
+        quantum=quantum,
+    )  # fmt: skip
 
 
 def add_relative(reg: Registry, anchors: str, *, version: str, tracker: Tracker | None = None) -> TransformInfo:
@@ -120,16 +130,33 @@ def add_relative(reg: Registry, anchors: str, *, version: str, tracker: Tracker 
     found = next((a for a in reg.anchor_sets() if a.name == anchors), None)
     if found is None:
         raise NotFound(f"there is no anchor set {anchors!r:.120}: choose anchors first")
-    vectors = reg.fetch(found.gallery, ids=list(found.ids), into=version).vectors
-    if reg.version(version).metric == "cosine":
-        vectors = normalize(vectors)  # a mean of directions, whatever lengths were stored
-    anchor_vectors = np.zeros((found.size, vectors.shape[1]), dtype=np.float32)
-    np.add.at(anchor_vectors, list(found.anchor), vectors * np.asarray(found.weights, dtype=np.float32)[:, None])
-    data = _stored(reg, found.gallery, version) if found.similarity == "whitened" else None
-    fitted = relative_transform(anchor_vectors, similarity=found.similarity, data=data)  # type: ignore[arg-type]
+    directions = reg.version(version).metric == "cosine"
+    whitened = found.similarity == "whitened"
+    fitted = relative_transform(
+        _anchor_vectors(reg, found, version, unit=directions), found.similarity, quantum=found.quantum,  # type: ignore[arg-type]
+        data=_stored(reg, found.gallery, version) if whitened else None,
+        normalize=directions or found.similarity == "cosine", device="cpu",
+    )  # fmt: skip
     return add_fit(reg, fitted, source=version, target=found.space, tracker=tracker)
 
 
+def _anchor_vectors(reg: Registry, anchors: AnchorSet, version: str, *, unit: bool) -> Array:
+    """The anchors' vectors (k, d), float32; with `unit` means of directions, whatever lengths were stored."""
+    items = list(dict.fromkeys(anchors.ids))
+    place = {item: i for i, item in enumerate(items)}
+    rows, owners = np.asarray([place[item] for item in anchors.ids]), np.asarray(anchors.anchor)
+    weights = np.asarray(anchors.weights, dtype=np.float32)
+    vectors = np.zeros((anchors.size, reg.version(version).dim), dtype=np.float32)
+    for start in range(0, len(items), _FETCHED):
+        block = reg.fetch(anchors.gallery, ids=items[start : start + _FETCHED], into=version).vectors
+        block = normalize(block) if unit else block
+        here = np.flatnonzero((rows >= start) & (rows < start + _FETCHED))
+        for part in np.array_split(here, 1 + len(here) // _FETCHED):
+            np.add.at(vectors, owners[part], block[rows[part] - start] * weights[part, None])
+    return vectors
+
+
 def _stored(reg: Registry, gallery: str, version: str) -> Iterator[Array]:
-    for block in reg.scan(gallery, into=version):
-        yield block.vectors
+    """The rows (m, d) that the version itself wrote, in blocks."""
+    for (block,) in reg.shared(gallery, versions=[version]):
+        yield block

@@ -1,7 +1,7 @@
 """Runs: parameters, metrics per epoch, code, data and environment, and the files that a run made, kept by MLflow.
 
 MLflow is imported only where a run is started or an artifact fetched. A client object is used, never the global active
-run, so that two runs of one process cannot mix.
+run or the global tracking address, so that two runs of one process cannot mix.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import logging
 import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,10 +22,10 @@ if TYPE_CHECKING:
     from align.config import TrainConfig
     from align.data import Dataset
     from align.encoders import Encoder
+    from align.flavor import Pixels
+    from registry.transforms import Transform
 
-__all__ = ["Tracker", "default_uri", "fetch", "start"]
-
-ENCODER_FILE = "encoder.safetensors"
+__all__ = ["Tracker", "default_uri", "fetch", "require", "start"]
 
 
 def default_uri(home: str | os.PathLike[str]) -> str:
@@ -84,11 +83,40 @@ class Tracker:
         """Keep a Matplotlib or Plotly figure as the artifact `name` (.png, .svg or .html)."""
         self._client.log_figure(self.run_id, figure, name)
 
-    def log_encoder(self, encoder: Encoder, *, name: str = ENCODER_FILE) -> str:
-        """Keep the encoder's file, and return its address."""
-        with tempfile.TemporaryDirectory() as folder:
-            encoder.save(Path(folder) / name)
-            return self.log_artifact(Path(folder) / name)
+    def log_model(
+        self,
+        thing: Encoder | Transform,
+        *,
+        name: str,
+        registered_model: str | None = None,
+        alias: str | None = None,
+        pixels: Pixels = "uint8",
+    ) -> str:
+        """Keep an encoder or a transform as a model of the `samespace` flavour, and return its address.
+
+        Only this run's own client is used: neither MLflow's active run nor its tracking address is read or set.
+
+        Args:
+            thing: what to keep.
+            name: the model's name in the run.
+            registered_model: also make it the next version of this registered model, which is made on first use.
+            alias: point this alias of the registered model at the new version.
+            pixels: of an encoder, the type of images that its signature admits: that of the training images.
+
+        Returns:
+            `models:/<id>`, or `models:/<registered model>/<version>`.
+
+        Raises:
+            InvalidInput: a name that MLflow does not take, an alias without a model, or what `flavor.save_model` refuses.
+        """
+        from align import logged
+
+        logged.check_names(name, registered_model, alias)
+        model = logged.log(self._client, self.run_id, thing, name=name, pixels=pixels)
+        if registered_model is None:
+            return f"models:/{model.model_id}"
+        version = logged.register(self._client, model, name=registered_model, alias=alias)
+        return f"models:/{registered_model}/{version}"
 
     def log_training(self, config: TrainConfig, data: Dataset, *, old: Encoder | None = None) -> None:
         """Log all options, the data's digest and size, and the old encoder's weights digest."""
@@ -141,35 +169,54 @@ def start(
         client.set_terminated(tracker.run_id, status)
 
 
-def fetch(uri: str, folder: str | os.PathLike[str], *, tracking_uri: str) -> Path:
-    """Copy an artifact such as `runs:/<run id>/encoder.safetensors` into `folder`, and return its path.
+def fetch(uri: str, folder: str | os.PathLike[str], *, tracking_uri: str | None) -> Path:
+    """Copy what a run or the model registry keeps into `folder`, and return the path of the copy.
+
+    Args:
+        uri: `runs:/<run id>/<file or folder>`; or a model's folder by `models:/<id>`, `models:/<name>/<version>` or
+            `models:/<name>@<alias>`.
+        folder: where to.
+        tracking_uri: the store; None is MLflow's current tracking address.
 
     Raises:
-        InvalidInput: not a `runs:/` address.
-        NotFound: no such run or artifact.
+        InvalidInput: an address that does not parse.
+        NotFound: no such run, artifact, model, version or alias.
         MissingExtra: MLflow is not installed.
     """
-    run_id, _, path = uri.removeprefix("runs:/").partition("/")
-    if not uri.startswith("runs:/") or not run_id or not path:
-        raise InvalidInput(f"artifact address {uri!r} does not parse: write runs:/<run id>/<file>")
+    from align import logged
+
+    address = logged.parse(uri)
     client = _client(tracking_uri)
     Path(folder).mkdir(parents=True, exist_ok=True)
     try:
-        return Path(client.download_artifacts(run_id, path, str(folder)))
+        if address.run_id is not None:
+            return Path(client.download_artifacts(address.run_id, address.path, str(folder)))
+        return logged.download(client, address, Path(folder))
     except Exception as error:  # MLflow raises OSError or its own, by the kind of store
-        raise NotFound(f"{uri} is not in {tracking_uri}: {_first_line(error)}") from error
+        raise NotFound(f"{uri} is not in {tracking_uri or 'the tracking store'}: {_first_line(error)}") from error
 
 
-def _client(tracking_uri: str) -> Any:
+def require() -> None:
+    """Make MLflow ready to be imported, with its reports to its makers switched off and its chatter too.
+
+    Raises:
+        MissingExtra: MLflow is not installed.
+    """
     # MLflow reads this when it is imported, and would report each use to its makers.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
-        from mlflow import MlflowClient
+        import mlflow  # noqa: F401
     except ImportError as error:
         raise MissingExtra("tracking needs MLflow: pip install 'samespace[tracking]'") from error
     # A fresh store announces each of its migrations.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _client(tracking_uri: str | None) -> Any:
+    require()
+    from mlflow import MlflowClient
+
     try:
         return MlflowClient(tracking_uri=tracking_uri)
     except Exception as error:  # whatever the store's driver raises

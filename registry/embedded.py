@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from registry import evaluating, reading, writing
+from registry import evaluating, pairing, reading, writing
 from registry.home import Home
-from registry.services import advice, audit, evidence, galleries, models, transforms
+from registry.services import advice, anchors, audit, evidence, galleries, models, transforms
 from registry.transforms import Transform
 from registry.types import (
     AnchorSet,
@@ -198,16 +198,46 @@ class Registry:
         What a fit between the two spaces learns from: `align.fit(reg.pairs(...))`. NotFound if one of the versions
         wrote nothing into the gallery.
         """
-        return reading.pairs(self._home, gallery, source=source, target=target, rows=rows)
+        found = pairing.shared(self._home, gallery, versions=[source, target], rows=rows)
+        return ((x, y) for x, y in found)
 
-    def search(self, gallery: str, queries: Any, *, version: str, k: int = 10, allow_unmeasured: bool = False) -> Hits:
+    def shared(
+        self, gallery: str, *, versions: Sequence[str], label: str | None = None, rows: int = 65536
+    ) -> pairing.Shared:
+        """The items that all of `versions` embedded: their vectors in blocks, and their labels by column `label`.
+
+        NotFound if one of the versions wrote nothing into the gallery, or it has no such label column.
+        """
+        return pairing.shared(self._home, gallery, versions=versions, label=label, rows=rows)
+
+    def search(
+        self,
+        gallery: str,
+        queries: Any,
+        *,
+        version: str,
+        k: int = 10,
+        allow_unmeasured: bool = False,
+        shortlist: int | None = None,
+        candidates: int | None = None,
+        side: Mapping[str, Any] | None = None,
+    ) -> Hits:
         """The k closest items to each query (q, d) that `version` (or a prefix of it) embedded.
 
         Each segment is searched where its vectors and the queries meet by the best measured path; stored vectors stay
         as they are. Scores are larger-is-closer. Raises Incompatible where there is no path, Unmeasured where nobody
         measured it.
+
+        `shortlist` is for versions trained with nested prefixes: the first so many dimensions find `candidates` items,
+        by default 10 k, and the whole vectors rank them. Faster and smaller in memory, and no longer exact.
+
+        `side`: the same queries as older versions embed them, such as {"products/1": (q, d_old)}. Only then may a slerp
+        bridge to that version be taken, which goes between the two.
         """
-        return reading.search(self._home, gallery, queries, version=version, k=k, allow_unmeasured=allow_unmeasured)
+        return reading.search(
+            self._home, gallery, queries, version=version, k=k, allow_unmeasured=allow_unmeasured,
+            shortlist=shortlist, candidates=candidates, side=side,
+        )  # fmt: skip
 
     def convert(self, vectors: Any, *, source: str, into: str, allow_unmeasured: bool = False) -> Array:
         """Vectors (n, ds) of the space `source` as float32 vectors (n, dt) of the space `into`."""
@@ -250,22 +280,27 @@ class Registry:
         anchor: Sequence[int] | None = None,
         weights: Sequence[float] | None = None,
         similarity: str = "cosine",
+        quantum: float | None = None,
     ) -> AnchorSet:
         """Freeze items as the anchors of the relative space `relative/<name>`.
 
         Without `anchor` and `weights` each item is one anchor; with them, item i counts `weights[i]` for anchor
         `anchor[i]`, so that prototypes (weighted means) carry over to any version.
+
+        `similarity` is `cosine`, `whitened`, `l2` or `product`, which has four dimensions for each anchor; see
+        `align.relative.project`. `quantum` is the width of the bins to which similarities are rounded; None or 0 is off.
         """
         listed = writing.known_ids(self._home, gallery, ids)
         with self._home.database.writing() as session:
-            return transforms.add_anchors(
-                session, name, gallery=gallery, ids=listed, anchor=anchor, weights=weights, similarity=similarity
-            )
+            return anchors.add(
+                session, name, gallery=gallery, ids=listed, anchor=anchor, weights=weights, similarity=similarity,
+                quantum=quantum,
+            )  # fmt: skip
 
     def anchor_sets(self) -> list[AnchorSet]:
         """All anchor sets by name."""
         with self._home.database.reading() as session:
-            return transforms.anchor_sets(session)
+            return anchors.anchor_sets(session)
 
     # Evidence
 
@@ -281,7 +316,8 @@ class Registry:
         """Measure every query version x gallery version by every known path, and store what was found.
 
         Queries and gallery are the benchmark's items that all `versions` embedded (by default all that embedded any),
-        each query's own row left out. Intervals are 95 % paired bootstrap over queries.
+        each query's own row left out. Intervals are 95 % paired bootstrap over queries. A prefix space among `versions`,
+        such as `products/2[:64]`, is measured on itself, its gain being what the cut costs.
 
         Returns:
             The matrix for mAP; `matrix` gives it for the other metrics, which are measured too.

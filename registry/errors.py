@@ -10,6 +10,7 @@
     ├── AlreadyExists                        the name, id or version is taken
     ├── Incompatible                         no known path between two spaces
     │   └── Unmeasured                       a path is known, but nobody measured it
+    ├── NotWorthIt                           every map that was fitted loses against staying
     ├── CorruptFile                          a file fails its checksum or does not parse
     ├── MigrationNeeded                      the database is of another release
     ├── Unavailable                          a store could not be reached or is busy
@@ -20,6 +21,9 @@ what the client turns back into the same class.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 __all__ = [
     "AlreadyExists",
@@ -33,6 +37,7 @@ __all__ = [
     "MigrationNeeded",
     "MissingExtra",
     "NotFound",
+    "NotWorthIt",
     "SamespaceError",
     "Unavailable",
     "Unmeasured",
@@ -106,6 +111,16 @@ class Unmeasured(Incompatible):
     """A path is known but no evaluation says how good it is; `allow_unmeasured=True` takes it all the same."""
 
     code = "unmeasured"
+
+
+class NotWorthIt(SamespaceError):
+    """Every map that was fitted finds less than staying with the old version does; `report` says what was measured."""
+
+    code = "not_worth_it"
+
+    def __init__(self, message: str, *, report: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.report: Mapping[str, Any] = report or {}
 
 
 class CorruptFile(SamespaceError):

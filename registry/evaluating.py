@@ -9,14 +9,16 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from sqlalchemy.orm import Session
 
 from registry.bootstrap import Interval, Resamples, verdict
 from registry.errors import InvalidInput, NotFound
 from registry.gallery import vectors_of
 from registry.home import Home
 from registry.paths import Graph
+from registry.refs import is_relative, prefix_of
 from registry.retrieval import retrieval
-from registry.services import evidence, galleries, models, transforms
+from registry.services import evidence, galleries, transforms
 from registry.tables import GalleryRow, now
 from registry.types import Evaluation, Matrix, Path
 from registry.vectors import Array, Metric
@@ -74,17 +76,31 @@ def evaluate(
     with home.database.reading() as session:
         row = galleries.gallery(session, benchmark)
         column = evidence.label_column(row, label)
-        refs = _embedded(row, versions and [models.find(session, ref).ref for ref in versions])
+        refs, cuts = _asked(session, versions)
+        refs = _embedded(row, refs)
         graph = transforms.graph(session)
         bench = _load(home, row, refs, column)
         spaces = {
-            p: transforms.space_facts(session, p)[1] for c in _cells(graph, refs) if c.path for p in (c.path.space,)
+            p: transforms.space_facts(session, p)[1]
+            for c in _cells(graph, refs, cuts)
+            if c.path
+            for p in (c.path.space,)
         }
-    found = _measure(home, bench, list(_cells(graph, refs)), spaces, seed, progress)
+    found = _measure(home, bench, list(_cells(graph, refs, cuts)), spaces, seed, progress)
     with home.database.writing() as session:
         evidence.store(session, found)
     with home.database.reading() as session:
         return evidence.matrix(session, benchmark, metric=evidence.RANKING_METRIC, label=column)
+
+
+def _asked(session: Session, versions: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """The versions to measure, none for all, and of prefix spaces (`products/2[:64]`) among them the spaces too."""
+    spaces = [transforms.resolve_space(session, space) for space in versions or []]
+    for space in spaces:
+        if is_relative(space):
+            raise InvalidInput(f"{space} is no version: name those whose way into it is to be measured")
+    cuts = [space for space in spaces if prefix_of(space)]
+    return [(prefix_of(space) or (space,))[0] for space in spaces], cuts
 
 
 def _embedded(row: GalleryRow, refs: Sequence[str] | None) -> list[str]:
@@ -122,14 +138,18 @@ def _load(home: Home, row: GalleryRow, refs: list[str], column: str) -> _Bench:
     return _Bench(row.name, column, codes.to_numpy(zero_copy_only=False), vectors, metric)
 
 
-def _cells(graph: Graph, refs: Sequence[str]) -> Iterator[_Cell]:
+def _cells(graph: Graph, refs: Sequence[str], cuts: Sequence[str]) -> Iterator[_Cell]:
     """Own cell first: what a version is compared with must be measured before it."""
     for gallery in refs:
         yield _Cell(gallery, gallery, Path(gallery, gallery, gallery))
+        for space, cut in ((c, prefix_of(c)) for c in dict.fromkeys(cuts)):
+            if cut and cut[0] == gallery:
+                step = (f"[:{cut[1]}]",)
+                yield _Cell(gallery, gallery, Path(gallery, gallery, space, step, step, ("prefix", "prefix")))
         for query in refs:
             if query == gallery:
                 continue
-            paths = _worth_measuring(graph.meet(query, gallery))
+            paths = _worth_measuring(graph.meet(query, gallery, beside=True))
             # Where one side is a plain prefix of the other, cutting to the shorter width is right, and no control.
             if not any(set(path.kinds) == {"prefix"} for path in paths):
                 yield _Cell(query, gallery, None)
@@ -158,7 +178,8 @@ def _sides(home: Home, bench: _Bench, cell: _Cell, spaces: dict[str, Metric]) ->
         dim = min(queries.shape[1], gallery.shape[1])
         return queries[:, :dim], gallery[:, :dim], bench.metric[cell.gallery]
     for transform in home.chain(cell.path.query, queries.shape[1], normalize=bench.metric[cell.query] == "cosine"):
-        queries = transform.apply(queries)
+        # A side is the same query as the gallery's version embedded it, and the benchmark holds it.
+        queries = transform.apply(queries, bench.vectors[cell.gallery] if transform.side_dim else None)
     for transform in home.chain(cell.path.gallery, gallery.shape[1], normalize=bench.metric[cell.gallery] == "cosine"):
         gallery = transform.apply(gallery)
     return queries, gallery, spaces[cell.path.space]
@@ -214,6 +235,6 @@ def _rows(
             benchmark=bench.name, label=bench.label, metric=name, query=cell.query, gallery=cell.gallery, role=cell.role,  # type: ignore[arg-type]
             query_path=path.query if path else (), gallery_path=path.gallery if path else (), kinds=path.kinds if path else (),
             value=interval.value, low=interval.low, high=interval.high, gain=gain.value, gain_low=gain.low, gain_high=gain.high,
-            verdict=None if is_self else verdict(gain), queries=resamples.queries, items=len(bench.labels), seed=resamples.seed,
+            verdict=None if cell.query == cell.gallery else verdict(gain), queries=resamples.queries, items=len(bench.labels), seed=resamples.seed,
             measurement=measurement, created_at=now(),
         )  # fmt: skip

@@ -11,7 +11,10 @@ from registry.errors import Incompatible
 from registry.refs import is_relative, prefix_of
 from registry.types import Path
 
-__all__ = ["Edge", "Graph", "incompatible"]
+__all__ = ["NEEDS_SIDE", "Edge", "Graph", "incompatible"]
+
+NEEDS_SIDE = frozenset({"slerp"})
+"""Kinds of transforms that need each query as the target version embedded it, beside the vector that they map."""
 
 _MOST_MAPS = 3
 """Most transforms on both sides together: each learned map loses something, and a fourth has never paid off."""
@@ -44,24 +47,35 @@ class _Chain:
 
 
 class Graph:
-    """The spaces that a set of transforms connects."""
+    """The spaces that a set of transforms connects.
+
+    A slerp edge needs each query in both versions, so it is no step of any chain: it only compares queries of its source
+    with vectors that its target stored, by itself, and only where the caller has both vectors.
+    """
 
     def __init__(self, edges: Iterable[Edge]) -> None:
         self._out: dict[str, list[Edge]] = defaultdict(list)
+        self._beside: dict[tuple[str, str], list[Edge]] = defaultdict(list)
         self._prefixes: dict[str, set[str]] = defaultdict(set)
         for edge in edges:
+            if edge.kind in NEEDS_SIDE:
+                self._beside[edge.source, edge.target].append(edge)
+                continue
             self._out[edge.source].append(edge)
             for space in (edge.source, edge.target):
                 if (cut := prefix_of(space)) is not None:
                     self._prefixes[cut[0]].add(space)
 
-    def meet(self, query: str, gallery: str) -> Iterator[Path]:
+    def meet(self, query: str, gallery: str, *, beside: bool = False) -> Iterator[Path]:
         """Every way to compare vectors of space `query` with stored ones of space `gallery`, shortest first.
 
-        Of equally long ways those come first that leave the stored side as it is.
+        Of equally long ways those come first that leave the stored side as it is. `beside`: each query is also there as
+        the gallery's version embedded it.
         """
         left, right = self._reach(query, gallery), self._reach(gallery, query)
         for length in range(_MOST_MAPS + 1):
+            for edge in self._beside.get((query, gallery), ()) if beside and length == 1 else ():
+                yield Path(query, gallery, gallery, (edge.id,), (), (edge.kind,))
             for mapped in range(length, -1, -1):
                 stored: dict[str, list[_Chain]] = defaultdict(list)
                 for chain in right(length - mapped):

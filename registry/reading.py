@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.orm import Session
 
-from registry.errors import BadVector, Incompatible, InvalidInput, NotFound
+from registry import calibration
+from registry.errors import BadVector, Incompatible, InvalidInput
 from registry.gallery import Dataset, vectors_of
 from registry.home import Home
 from registry.index import FlatIndex, empty_hits, ids_array, merge, search_blocks
 from registry.services import galleries, models, paths, transforms
+from registry.shortlist import rerank
 from registry.tables import GalleryRow
 from registry.threads import one_blas_thread
 from registry.transforms import Transform
@@ -24,7 +26,7 @@ from registry.types import Embeddings, Hits, Path
 from registry.vectors import Array, Metric, as_rows, check_finite
 from registry.writing import id_column, require_known
 
-__all__ = ["convert", "fetch", "pairs", "scan", "search"]
+__all__ = ["convert", "fetch", "scan", "search"]
 
 _BLOCK_ROWS = 65536
 _MOST_HITS = 65536
@@ -57,10 +59,11 @@ class _Source:
             ) from error
 
 
-def _through(chain: Sequence[Transform], rows: Array, *, zeros: bool = False) -> Array:
+def _through(chain: Sequence[Transform], rows: Array, *, side: Array | None = None, zeros: bool = False) -> Array:
     """Map rows through a chain; a row that ends as only zeros has no direction left, and is refused unless `zeros`."""
     for transform in chain:
-        rows = check_finite(transform.apply(rows), what=f"vectors mapped by {transform.kind}", zeros=zeros)
+        mapped = transform.apply(rows, side if transform.side_dim else None)
+        rows = check_finite(mapped, what=f"vectors mapped by {transform.kind}", zeros=zeros)
     return rows.astype(np.float32, copy=False)
 
 
@@ -174,31 +177,6 @@ def _check_rows(rows: object) -> None:
         raise InvalidInput(f"rows must be a whole number of rows from 1, got {rows!r:.80}")
 
 
-def pairs(home: Home, gallery: str, *, source: str, target: str, rows: int) -> Iterator[tuple[Array, Array]]:
-    """Paired vectors of the items that two versions embedded, in blocks; see `Registry.pairs`."""
-    _check_rows(rows)
-    with home.database.reading() as session:
-        refs = [models.find(session, ref).ref for ref in (source, target)]
-        row = galleries.gallery(session, gallery)
-        states = {s.version.ref: s.lance_version for s in row.segments if s.lance_version}
-    for ref in refs:
-        if ref not in states:
-            raise NotFound(f"gallery {gallery} has no vectors of {ref}: append them, or name a gallery that holds both")
-    left, right = (home.segment(gallery, ref) for ref in refs)
-    shared = right.column("id", states[refs[1]])
-    return _pair_blocks(left, right, shared, (states[refs[0]], states[refs[1]]), rows)
-
-
-def _pair_blocks(
-    left: Dataset, right: Dataset, shared: pa.Array, states: tuple[int, int], rows: int
-) -> Iterator[tuple[Array, Array]]:
-    for batch in left.batches(states[0], ["id", "vector"], rows):
-        both = batch.filter(pc.is_in(batch.column("id"), value_set=shared))
-        if both.num_rows:
-            table = right.take(both.column("id"), states[1], ["vector"])
-            yield vectors_of(both.column("vector")), vectors_of(table["vector"])
-
-
 def _blocks_of_all(sources: list[_Source], into: str, rows: int) -> Iterator[Embeddings]:
     for place, source in enumerate(sources):
         for ids, block in _blocks(source, sources[:place], rows):
@@ -222,24 +200,76 @@ def _blocks(
             yield ids_array(ids), source.mapped(ids, vectors_of(batch.column("vector")), zeros=zeros)
 
 
-def search(home: Home, gallery: str, queries: Any, *, version: str, k: int, allow_unmeasured: bool) -> Hits:
+@dataclass(frozen=True, slots=True)
+class Shortlist:
+    """A first pass over the first `width` dimensions, which finds `candidates` items for the second to rank."""
+
+    width: int
+    candidates: int
+
+
+def search(
+    home: Home, gallery: str, queries: Any, *, version: str, k: int, allow_unmeasured: bool,
+    shortlist: int | None = None, candidates: int | None = None, side: Mapping[str, Any] | None = None,
+) -> Hits:  # fmt: skip
     """The k closest items to each query; see `Registry.search`."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= _MOST_HITS:
         raise InvalidInput(f"k must be a whole number from 1 to {_MOST_HITS}, got {k!r}: scan the gallery for more")
+    first = _shortlist(shortlist, candidates, int(k))
     with home.database.reading() as session:
         space = transforms.resolve_space(session, version)
         dim, _, _ = transforms.space_facts(session, space)
         row = galleries.gallery(session, gallery)
-        plans = _meeting(home, session, row, space, allow_unmeasured=allow_unmeasured)
+        sides = _sides(session, side or {})
+        plans = _meeting(home, session, row, space, allow_unmeasured=allow_unmeasured, beside=sides)
     _check_scores(gallery, plans)
     rows = check_finite(as_rows(queries, dim=dim, what="queries"), what="queries")
+    for ref, given in sides.items():
+        if len(given) != len(rows):
+            raise InvalidInput(f"side has {len(given)} vectors by {ref} for {len(rows)} queries: give one for each")
     best = empty_hits(len(rows), int(k), string_ids=row.id_type == "string")
     for place, (source, query_side, compared) in enumerate(plans):
         better = [s for s, _, _ in plans[:place]]
         with one_blas_thread():  # the queries are few beside the gallery, and FAISS wants the cores right after
-            mapped = _through(query_side, rows)
-        best = merge(best, _search_segment(home, source, better, mapped, int(k), compared, row.id_type))
+            mapped = _through(query_side, rows, side=sides.get(source.version))
+        ids, scores = _search_segment(home, source, better, mapped, int(k), compared, row.id_type, first)
+        if len(plans) > 1:  # within one segment calibration changes no order
+            scores = _calibrated(home, source.path, scores)
+        best = merge(best, (ids, scores))
     return Hits(*best, path={s.version: s.path for s, _, _ in plans})
+
+
+def _sides(session: Session, side: Mapping[str, Any]) -> dict[str, Array]:
+    """The queries as other versions embedded them, by the version's number."""
+    found: dict[str, Array] = {}
+    for ref, given in side.items():
+        version = models.find(session, ref)
+        what = f"side by {version.ref}"
+        found[version.ref] = check_finite(as_rows(given, dim=version.dim, what=what), what=what)
+    return found
+
+
+def _shortlist(width: int | None, candidates: int | None, k: int) -> Shortlist | None:
+    if width is None:
+        if candidates is not None:
+            raise InvalidInput("candidates belong to a shortlist: give the width of its prefix too")
+        return None
+    many = 10 * k if candidates is None else candidates
+    for name, value, least in (("shortlist", width, 1), ("candidates", many, k)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= _MOST_HITS:
+            raise InvalidInput(f"{name} must be a whole number from {least} to {_MOST_HITS}, got {value!r:.80}")
+    return Shortlist(int(width), int(many))
+
+
+def _calibrated(home: Home, path: Path, scores: Array) -> Array:
+    """Scores as the query's own space would give them, where the path is one transform whose fit measured that."""
+    steps = (*path.query, *path.gallery)
+    if len(steps) != 1 or steps[0].startswith("[:"):
+        return scores
+    report = home.transform(steps[0]).report
+    # The knots count for queries of one end: of the source where the query is mapped, else of the target.
+    knots = calibration.curve(report, "source" if path.query else "target")
+    return scores if knots is None else calibration.apply(scores, *knots)
 
 
 _Plan = tuple[_Source, list[Transform], Metric]
@@ -265,11 +295,18 @@ def _check_scores(gallery: str, plans: Sequence[_Plan]) -> None:
         )
 
 
-def _meeting(home: Home, session: Session, row: GalleryRow, space: str, *, allow_unmeasured: bool) -> list[_Plan]:
+def _meeting(
+    home: Home, session: Session, row: GalleryRow, space: str, *, allow_unmeasured: bool, beside: Collection[str]
+) -> list[_Plan]:
     """How to search each segment."""
     graph = transforms.graph(session)
     dim, metric, _ = transforms.space_facts(session, space)
-    way = partial(paths.best_meeting, session, graph, space, allow_unmeasured=allow_unmeasured)
+
+    def way(version: str) -> Path:
+        return paths.best_meeting(
+            session, graph, space, version, allow_unmeasured=allow_unmeasured, beside=version in beside
+        )
+
     return [
         (
             source,
@@ -281,25 +318,51 @@ def _meeting(home: Home, session: Session, row: GalleryRow, space: str, *, allow
 
 
 def _search_segment(
-    home: Home, source: _Source, better: list[_Source], queries: Array, k: int, metric: Metric, id_type: str
+    home: Home,
+    source: _Source,
+    better: list[_Source],
+    queries: Array,
+    k: int,
+    metric: Metric,
+    id_type: str,
+    shortlist: Shortlist | None,
 ) -> tuple[Array, Array]:
     dim = queries.shape[1]
-    if source.rows * dim * 4 > _CACHED_BYTES:
-        return search_blocks(_blocks(source, better, zeros=True), queries, k, metric, string_ids=id_type == "string")
+    if shortlist is not None and (metric == "l2" or shortlist.width >= dim):
+        raise InvalidInput(
+            f"a shortlist by {shortlist.width} dimensions needs a space of more, compared by cosine or dot: "
+            f"{source.path.space} has {dim}, compared by {metric}"
+        )
+    width = dim if shortlist is None else shortlist.width
+    strings = id_type == "string"
+    if source.rows * width * 4 > _CACHED_BYTES and shortlist is None:
+        return search_blocks(_blocks(source, better, zeros=True), queries, k, metric, string_ids=strings)
     key = (
         source.dataset.uri,
         source.lance_version,
         source.path.gallery,
         tuple((s.dataset.uri, s.lance_version) for s in better),
+        width,
     )
-    index = home.indexes.get(key, partial(_build, source, better, dim, metric))
+    index = home.indexes.get(key, partial(_build, source, better, width, metric))
     if not len(index.ids):
-        return empty_hits(len(queries), k, string_ids=id_type == "string")
-    return index.search(queries, k)
+        return empty_hits(len(queries), k, string_ids=strings)
+    if shortlist is None:
+        return index.search(queries, k)
+    rows_of = partial(_rows_of, source)
+    return rerank(index, queries, k, width=width, candidates=shortlist.candidates, metric=metric, rows_of=rows_of)
 
 
-def _build(source: _Source, better: list[_Source], dim: int, metric: Metric) -> FlatIndex:
-    index = FlatIndex(dim, metric)
+def _rows_of(source: _Source, ids: Array) -> Array:
+    """Whole vectors of some items of a segment, in the path's space."""
+    wanted = pa.array(ids.tolist(), type=source.ids().type)
+    stored = source.dataset.take(wanted, source.lance_version, ["vector"])
+    return source.mapped(wanted, vectors_of(stored["vector"]), zeros=True)
+
+
+def _build(source: _Source, better: list[_Source], width: int, metric: Metric) -> FlatIndex:
+    """An index of the first `width` dimensions of a segment's vectors."""
+    index = FlatIndex(width, metric)
     for ids, rows in _blocks(source, better, zeros=True):
-        index.add(ids, rows)
+        index.add(ids, rows[:, :width])
     return index

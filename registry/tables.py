@@ -156,11 +156,17 @@ class AnchorSetRow(Base):
     """A frozen list of items, with weights, that spans a relative space."""
 
     __tablename__ = "anchor_sets"
+    __table_args__ = (
+        CheckConstraint("quantum >= 0", name="quantum_positive"),
+        CheckConstraint("dim >= size", name="dim_of_all_anchors"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(Name, unique=True)
     gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"), index=True)
     similarity: Mapped[str] = mapped_column(String(20))
+    quantum: Mapped[float]
     size: Mapped[int]
+    dim: Mapped[int]
     members: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=now)
 

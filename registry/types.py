@@ -106,7 +106,9 @@ class Gallery:
 class AnchorSet:
     """A frozen list of items whose vectors, in each version, span a relative space called `relative/<name>`.
 
-    Anchor j is the weighted mean of items: `ids[i]` counts `weights[i]` for anchor `anchor[i]`.
+    Anchor j is the weighted mean of items: `ids[i]` counts `weights[i]` for anchor `anchor[i]`. Similarities are rounded
+    to whole multiples of `quantum`, 0 for none. `dim` is the relative space's width, for some similarities a multiple
+    of the number of anchors.
     """
 
     name: str
@@ -115,7 +117,9 @@ class AnchorSet:
     ids: tuple[str | int, ...]
     anchor: tuple[int, ...]
     weights: tuple[float, ...]
+    dim: int
     created_at: datetime
+    quantum: float = 0.0
 
     @property
     def space(self) -> str:
@@ -124,7 +128,7 @@ class AnchorSet:
 
     @property
     def size(self) -> int:
-        """How many anchors, the relative space's width."""
+        """How many anchors."""
         return 1 + max(self.anchor)
 
 
@@ -217,7 +221,7 @@ class Evaluation:
 
     `label` is the label column that says what is relevant. `value` lies in [`low`, `high`], a 95 % bootstrap interval
     over queries. `gain` is the paired difference to the gallery's own version on the same queries, with its interval;
-    the verdict is the sign that the interval allows. Cells of one `measurement`, which is one call of `evaluate`, are of
+    the verdict is the sign that the interval allows; it is None where a version meets itself, whole or cut to a prefix. Cells of one `measurement`, which is one call of `evaluate`, are of
     the same items and queries; values of different measurements are not for comparing.
     """
 
@@ -248,6 +252,8 @@ class Evaluation:
         """How it compares, in words: `own space`, `naive swap`, `prefix + affine`, `relative anchors`."""
         if self.role != "path":
             return "own space" if self.role == "self" else "naive swap"
+        if self.query == self.gallery:
+            return f"own space cut to {self.query_path[0]}"
         return " + ".join(self.kinds).replace("relative + relative", "relative anchors")
 
 
@@ -264,7 +270,7 @@ class Matrix:
     def cell(self, query: str, gallery: str) -> Evaluation | None:
         """The best measured way to search `gallery`'s segment with `query`; the naive control only if nothing else is."""
         cells = [e for e in self.evaluations if e.query == query and e.gallery == gallery]
-        return max(cells, key=lambda e: (e.role != "naive", e.value), default=None)
+        return max(cells, key=lambda e: (e.role != "naive", e.role == "self", e.value), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ STATUS: dict[type[errors.SamespaceError], HTTPStatus] = {
     errors.AlreadyExists: HTTPStatus.CONFLICT,
     errors.Incompatible: HTTPStatus.CONFLICT,
     errors.Unmeasured: HTTPStatus.CONFLICT,
+    errors.NotWorthIt: HTTPStatus.CONFLICT,
     errors.CorruptFile: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.MigrationNeeded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -53,4 +53,4 @@ def _cell(query: str, gallery: str, measured: list[Evaluation]) -> Cell:
 
 def state_of(evaluation: Evaluation) -> State:
     """What a measured cell says."""
-    return "own" if evaluation.role == "self" else evaluation.verdict or "inconclusive"
+    return "own" if evaluation.query == evaluation.gallery else evaluation.verdict or "inconclusive"

@@ -6,14 +6,15 @@ import numpy as np
 
 from align.moments import Moments
 from registry.errors import InvalidInput
-from registry.transforms import Affine, Orthogonal
+from registry.transforms import Affine, LowRank, Orthogonal
 from registry.vectors import Array
 
-__all__ = ["affine", "orthogonal"]
+__all__ = ["affine", "lowrank", "orthogonal"]
 
 _GRID = np.logspace(-9, 2, 111)  # ridges to try, in units of the mean variance of a source dimension
 _NOISE = 1e-9  # the share of the target's variance below which what is missed is the rounding of float32 sums
 _NULL = 1e-10  # the share of the largest eigenvalue below which a source direction carries nothing
+_KEPT = 0.999  # the share of the explained covariance that a low-rank map keeps by default
 
 
 def orthogonal(m: Moments, *, normalize: bool) -> Orthogonal:
@@ -33,16 +34,59 @@ def orthogonal(m: Moments, *, normalize: bool) -> Orthogonal:
 
 def affine(m: Moments, *, normalize: bool, ridge: float | None = None) -> Affine:
     """The ridge map; see `fit`. Needs the parts xx and xy."""
-    values, vectors = np.linalg.eigh(m.part("xx"))
-    live = values > _NULL * values[-1]
-    values, vectors = values[live], vectors[:, live]
-    loads = vectors.T @ m.part("xy")
+    values, vectors, loads = _loads(m)
     strength = np.square(loads).sum(axis=1)
     chosen = float(ridge) if ridge is not None else _gcv(values, strength, m)
     weight = vectors @ (loads / (values + chosen)[:, None])
     residual = _share(float(_missed(values, strength, m.spread_y, np.asarray([chosen]))[0]), m)
     report: dict[str, int | float | str] = {"method": "affine", "ridge": chosen, **_report(m, residual)}
     return Affine(weight=weight, bias=_bias(m, weight), normalize=normalize, report=report)
+
+
+def lowrank(m: Moments, *, normalize: bool, rank: int | None = None, ridge: float | None = None) -> LowRank:
+    """The best map of at most `rank` dimensions: reduced-rank regression (Izenman, J. Multivariate Analysis, 1975).
+
+    Needs the parts xx and xy. Of all W of rank r it minimises |Y - X W|^2 / n + ridge |W|^2 over the centred pairs:
+    W = B V V^T with B the ridge map of `affine` and V (dt, r) the leading eigenvectors of the covariance that it
+    explains, Cxy^T (Cxx + ridge I)^-1 Cxy. By default r is the smallest rank that keeps 99.9 % of the trace of that,
+    and the ridge is the one of `affine`. The report says which rank and ridge it was.
+
+    Raises:
+        InvalidInput: `rank` is not a whole number from 1 to min(ds, dt), or the sides do not vary together.
+
+    >>> from align.moments import accumulate
+    >>> x = np.random.default_rng(0).standard_normal((100, 5))
+    >>> y = x[:, :2] @ np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    >>> bridge = lowrank(accumulate(x, y, device="cpu"), normalize=False)
+    >>> bridge.rank, bool(np.allclose(bridge.apply(x), y, atol=1e-4))
+    (2, True)
+    """
+    most = min(m.part("xy").shape)
+    if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int | np.integer) or not 1 <= rank <= most):
+        raise InvalidInput(f"rank must be a whole number from 1 to {most}, the narrower width, got {rank!r:.80}")
+    values, vectors, loads = _loads(m)
+    chosen = float(ridge) if ridge is not None else _gcv(values, np.square(loads).sum(axis=1), m)
+    roots = np.sqrt(values + chosen)[:, None]
+    u, s, vt = np.linalg.svd(loads / roots, full_matrices=False)
+    strength = np.square(s)
+    if not strength.sum() > 0:
+        raise InvalidInput("source and target do not vary together: are their rows in the same order?")
+    enough = 1 + int(np.searchsorted(np.cumsum(strength), _KEPT * strength.sum()))
+    r = min(len(s), enough if rank is None else int(rank))
+    inner = u[:, :r] * s[:r] / roots  # the map from the eigenvectors of Cxx to those r dimensions
+    reached = 2 * float((inner * (loads @ vt[:r].T)).sum()) - float((np.square(inner) * values[:, None]).sum())
+    residual = _share(m.spread_y - reached, m)
+    down, up = vectors @ inner, vt[:r]
+    report: dict[str, int | float | str] = {"method": "lowrank", "rank": r, "ridge": chosen, **_report(m, residual)}
+    return LowRank(down=down, up=up, bias=_bias(m, down @ up), normalize=normalize, report=report)
+
+
+def _loads(m: Moments) -> tuple[Array, Array, Array]:
+    """Eigenvalues e (r,) and eigenvectors V (dx, r) of Cxx that are not null, and V^T Cxy (r, dy)."""
+    values, vectors = np.linalg.eigh(m.part("xx"))
+    live = values > _NULL * values[-1]
+    values, vectors = values[live], vectors[:, live]
+    return values, vectors, vectors.T @ m.part("xy")
 
 
 def _missed(values: Array, strength: Array, spread: float, ridges: Array) -> Array:

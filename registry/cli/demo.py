@@ -112,7 +112,7 @@ def _upgrade(stage: _Stage) -> dict[str, Encoder]:
 def _train(
     stage: _Stage, method: Method, *, dim: int, classes: str | None = None, old: Encoder | None = None
 ) -> Encoder:
-    from align import publish, tracking, train
+    from align import publish, reporting, tracking, train
     from align.config import TrainConfig
 
     number = 1 + sum(model.versions for model in stage.reg.models())
@@ -124,9 +124,10 @@ def _train(
         result = train.run(
             config, stage.data, classes=classes, old=old, tracker=tracker, progress=lambda _: stage.bars.advance(task)
         )
-    version = publish.add_encoder(
-        stage.reg, result.encoder, model="digits", method=method, parent=OLD if old else None, run_id=tracker.run_id
-    )
+        reporting.log_report(tracker, result, stage.data, old=old)
+        version = publish.add_encoder(
+            stage.reg, result.encoder, model="digits", method=method, olds=[OLD] if old else [], tracker=tracker
+        )
     _tell(f"  trained {version.ref}: {method}, {dim}-d, digits {classes or '0-9'}, run {tracker.run_id[:8]}")
     return result.encoder
 

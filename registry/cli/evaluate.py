@@ -9,7 +9,12 @@ from registry.cli.context import Context, pass_context
 
 @click.command("evaluate")
 @click.argument("benchmark")
-@click.option("--version", "versions", multiple=True, help="Only these versions; may be repeated.")
+@click.option(
+    "--version",
+    "versions",
+    multiple=True,
+    help="Only these versions, or prefixes such as products/2[:64]; may be repeated.",
+)
 @click.option("--label", help="The label column; the first by default.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 @pass_context

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from registry.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from align.data import Embeddings
     from registry.vectors import Array
 
-__all__ = ["column", "matrix", "pairs"]
+__all__ = ["column", "is_parquet", "matrix", "pairs", "table", "table_columns"]
 
 
 def matrix(path: Path) -> Array:
@@ -24,6 +25,30 @@ def matrix(path: Path) -> Array:
         if not isinstance(rows, np.ndarray):
             raise TypeError("an archive of several arrays")
     return rows
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file begins as Parquet does, or is called so."""
+    with _reading(path, "a file"), path.open("rb") as file:
+        return file.read(4) == b"PAR1" or path.suffix in (".parquet", ".pq")
+
+
+def table(path: Path, *, ids: str, vector: str, labels: Mapping[str, str], folder: Path) -> Embeddings:
+    """Ids, vectors and label columns of a Parquet file, by the names of its columns.
+
+    The vectors are copied to a nameless temporary file in `folder` and mapped, a block at a time: memory does not grow
+    with their number, and an append of all of them stays one append.
+    """
+    from align.data import embeddings, gather
+
+    return gather(embeddings(path, ids=ids, vector=vector, labels=labels), folder=folder)
+
+
+def table_columns(path: Path) -> list[str]:
+    """The names of a Parquet file's columns."""
+    from align.data.parquet import names
+
+    return names(path)
 
 
 def column(path: Path, *, whole_numbers: bool | None = None) -> Any:

@@ -55,39 +55,77 @@ def list_(context: Context) -> None:
 @command.command("append")
 @click.argument("name")
 @click.option("--version", required=True, help="The version that made the vectors, such as products/1.")
-@click.option("--vectors", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A .npy file (n, d).")
+@click.option(
+    "--vectors",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A .npy file (n, d), or Parquet with a column of lists.",
+)
 @click.option(
     "--ids",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A .npy file (n,), or text with one id a line.",
+    metavar="FILE|COLUMN",
+    help="A .npy file (n,), or text with one id a line; with Parquet a column, by default 'id'.",
 )
-@click.option("--labels", "-l", multiple=True, metavar="COLUMN=FILE", help="Labels, as --ids; may be repeated.")
+@click.option(
+    "--labels",
+    "-l",
+    multiple=True,
+    metavar="COLUMN=FILE",
+    help="Labels, as --ids; may be repeated. With Parquet COLUMN=COLUMN, by default those of the same names.",
+)
+@click.option("--vector-column", metavar="COLUMN", help="With Parquet: the column of the vectors, by default 'vector'.")
 @click.option(
     "--data",
     metavar="SET[:train|:test]",
-    help="Instead of files: encode 'digits' or an .npz data set with the version's own encoder.",
+    help="Instead of files: encode a data set with the version's own encoder: 'digits', an .npz file, or a folder of "
+    "images.",
 )
 @click.option("--first", type=click.IntRange(min=1), help="With --data: only so many items.")
+@click.option(
+    "--trust",
+    multiple=True,
+    metavar="MODULE:FACTORY",
+    help="With --data: a backbone of yours that the version's encoder may import.",
+)
 @pass_context
 def append(
-    context: Context, name: str, version: str, vectors: Path | None, ids: Path | None, labels: tuple[str, ...],
-    data: str | None, first: int | None,
+    context: Context, name: str, version: str, vectors: Path | None, ids: str | None, labels: tuple[str, ...],
+    vector_column: str | None, data: str | None, first: int | None, trust: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Store vectors that a version made of items in gallery NAME: all of them, or none."""
-    if (data is None) == (vectors is None) or (vectors is None) != (ids is None):
+    table = vectors if vectors is not None and files.is_parquet(vectors) else None
+    if (data is None) == (vectors is None) or (table is None and (vectors is None) != (ids is None)):
         raise click.UsageError("vectors come from --vectors and --ids, or from --data: give one of the two")
+    if vector_column is not None and table is None:
+        raise click.UsageError("--vector-column names a column of a Parquet file: leave it out")
     with context.open() as reg:
         if data is not None:
-            count = _append_encoded(context, reg, name, version, data, first)
+            count = _append_encoded(context, reg, name, version, data, first, trust)
+        elif table is not None:
+            count = _append_table(context, reg, name, version, table, ids, vector_column, labels)
         else:
             given = {label: files.column(Path(file)) for label, file in files.pairs(labels, "--labels").items()}
-            known = files.column(ids, whole_numbers=reg.gallery(name).id_type == "int")  # type: ignore[arg-type]
+            known = files.column(Path(ids), whole_numbers=reg.gallery(name).id_type == "int")  # type: ignore[arg-type]
             count = reg.append(name, version=version, ids=known, vectors=files.matrix(vectors), labels=given)  # type: ignore[arg-type]
     if not context.report({"gallery": name, "version": version, "rows": count}):
         click.echo(f"appended {count} vectors of {version} to {name}")
 
 
-def _append_encoded(context: Context, reg: Registry, name: str, version: str, data: str, first: int | None) -> int:
+def _append_table(
+    context: Context, reg: Registry, name: str, version: str, path: Path, ids: str | None, vector: str | None,
+    labels: tuple[str, ...],
+) -> int:  # fmt: skip
+    """Append a Parquet file; the gallery's labels that are columns of it need not be named."""
+    reg.version(version)  # a mistyped reference is told before a large file is read
+    columns = files.table_columns(path)
+    named = {label: label for label in reg.gallery(name).labels if label in columns}
+    named |= files.pairs(labels, "--labels")
+    given = files.table(path, ids=ids or "id", vector=vector or "vector", labels=named, folder=Path(context.home))
+    return reg.append(name, version=version, ids=given.ids, vectors=given.vectors, labels=given.labels)
+
+
+def _append_encoded(
+    context: Context, reg: Registry, name: str, version: str, data: str, first: int | None, trust: tuple[str, ...]
+) -> int:
     from align import publish
     from align.data import load
 
@@ -97,7 +135,7 @@ def _append_encoded(context: Context, reg: Registry, name: str, version: str, da
         raise click.UsageError(f"--data takes SET, SET:train or SET:test, got {data!r}")
     part = part or "train"
     x, y, ids = (getattr(dataset, f"{field}_{part}")[:first] for field in ("x", "y", "ids"))
-    encoder = publish.encoder_of(reg.version(version), tracking_uri=context.tracking_uri)
+    encoder = publish.encoder_of(reg.version(version), tracking_uri=context.tracking_uri, trust=trust)
     column = reg.gallery(name).labels[:1]
     return publish.embed(reg, name, encoder, version=version, ids=ids, x=x, labels=dict.fromkeys(column, y))
 
@@ -110,11 +148,24 @@ def _append_encoded(context: Context, reg: Registry, name: str, version: str, da
 )
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items for each query.")
 @click.option("--allow-unmeasured", is_flag=True, help="Use a path that no evaluation speaks for.")
+@click.option(
+    "--shortlist",
+    type=click.IntRange(min=1),
+    metavar="WIDTH",
+    help="Find candidates by the first WIDTH dimensions, of a version trained with nested prefixes.",
+)
+@click.option("--candidates", type=click.IntRange(min=1), help="How many the shortlist finds; 10 k by default.")
 @pass_context
-def search(context: Context, name: str, version: str, queries: Path, k: int, allow_unmeasured: bool) -> None:
+def search(
+    context: Context, name: str, version: str, queries: Path, k: int, allow_unmeasured: bool,
+    shortlist: int | None, candidates: int | None,
+) -> None:  # fmt: skip
     """Find the items of gallery NAME that are closest to each query, whichever version stored them."""
     with context.open() as reg:
-        hits = reg.search(name, files.matrix(queries), version=version, k=k, allow_unmeasured=allow_unmeasured)
+        hits = reg.search(
+            name, files.matrix(queries), version=version, k=k, allow_unmeasured=allow_unmeasured,
+            shortlist=shortlist, candidates=candidates,
+        )  # fmt: skip
     found = [
         [(id, score) for id, score in zip(ids, scores, strict=True) if score > float("-inf")]
         for ids, scores in zip(hits.ids.tolist(), hits.scores.tolist(), strict=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.orm import Session
 
 from registry.errors import InvalidInput, NotFound
+from registry.paths import NEEDS_SIDE
 from registry.services import evidence, galleries, models
 from registry.types import DECIDING_METRICS, METRIC_NAMES, Advice, Comparison, Evaluation
 
@@ -90,7 +91,8 @@ def _praise(cells: Cells, old: str, new: str) -> tuple[Advice, str]:
     )
     if _is_prefix(cells):
         return "upgrade without backfill", f"{how}, read through its own prefix"
-    return "bridge with a transform", f"{how}, through {gain.way}"
+    still = f", which needs each query embedded by {old} too" if NEEDS_SIDE & set(gain.kinds) else ""
+    return "bridge with a transform", f"{how}, through {gain.way}{still}"
 
 
 def _nearness(cells: Cells) -> tuple[int, int, float]:

@@ -96,7 +96,10 @@ def matrix(session: Session, benchmark: str, *, metric: str, label: str | None) 
     label = label_column(galleries.gallery(session, benchmark), label)
     found = evaluations(session, benchmark=benchmark, label=label, metric=metric)
     versions = sorted({e.query for e in found}, key=release_order)
-    order = sorted(found, key=lambda e: (release_order(e.query), release_order(e.gallery), e.role == "naive", -e.value))
+    order = sorted(
+        found,
+        key=lambda e: (release_order(e.query), release_order(e.gallery), e.role == "naive", e.role != "self", -e.value),
+    )
     return Matrix(benchmark=benchmark, label=label, metric=metric, versions=tuple(versions), evaluations=tuple(order))
 
 

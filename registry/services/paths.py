@@ -47,12 +47,14 @@ _Speaking = tuple[Any, _Cell, _Group]
 """The key of a way, a cell that measured it, and the cell's group."""
 
 
-def best_meeting(session: Session, graph: Graph, query: str, gallery: str, *, allow_unmeasured: bool) -> Path:
+def best_meeting(
+    session: Session, graph: Graph, query: str, gallery: str, *, allow_unmeasured: bool, beside: bool = False
+) -> Path:
     """The best measured way to compare vectors of space `query` with those that version `gallery` stored.
 
     One space with itself, and a plain cut to a prefix, hold by definition and need no evidence. Of the others, values
     are compared only within one measurement, since those of different items or labels are not comparable: of the one
-    that measured the most of the ways, then with the most queries, then the newest.
+    that measured the most of the ways, then with the most queries, then the newest. `beside` is that of `Graph.meet`.
 
     Raises:
         Incompatible: there is no way.
@@ -68,7 +70,7 @@ def best_meeting(session: Session, graph: Graph, query: str, gallery: str, *, al
         for cell in _cells(session, (EvaluationRow.query_id == version) & (EvaluationRow.gallery_id == stored)):
             yield (cell.query_path, cell.gallery_path), cell, (True, cell.measurement)
 
-    ways = graph.meet(query, gallery)
+    ways = graph.meet(query, gallery, beside=beside)
     return _best(ways, cells, lambda p: ((*cut, *p.query), p.gallery), query, gallery, allow_unmeasured, paired=True)
 
 

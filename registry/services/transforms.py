@@ -1,30 +1,24 @@
-"""Transforms and anchor sets: the edges between spaces, and the items that span relative ones."""
+"""Transforms: the edges between spaces."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
-from typing import Any, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.errors import AlreadyExists, DimensionMismatch, InvalidInput, NotFound
-from registry.paths import Edge, Graph
-from registry.refs import RELATIVE, check_name, is_relative, prefix_of
-from registry.services import galleries, models
+from registry.paths import NEEDS_SIDE, Edge, Graph
+from registry.refs import is_relative, prefix_of
+from registry.services import anchors, models
 from registry.services.audit import record
-from registry.tables import AnchorSetRow, TransformRow, now
-from registry.transforms import SpaceTag, Transform
-from registry.types import AnchorSet, TransformInfo
+from registry.tables import TransformRow, now
+from registry.transforms import Relative, SpaceTag, Transform
+from registry.types import TransformInfo
 from registry.vectors import Metric
 
 __all__ = [
     "add",
-    "add_anchors",
-    "anchor_set",
-    "anchor_sets",
     "graph",
     "resolve_space",
     "space_facts",
@@ -32,15 +26,13 @@ __all__ = [
     "transforms",
 ]
 
-Number = TypeVar("Number", int, float)
-
 
 def resolve_space(session: Session, space: str) -> str:
     """The one name of a space: aliases become numbers; NotFound or BadName if there is no such space."""
     if not isinstance(space, str):
         raise InvalidInput(f"a space is named by a string like 'products/2', got {space!r:.120}")
     if is_relative(space):
-        return anchor_set(session, space.removeprefix(f"{RELATIVE}/")).space
+        return anchors.of_space(session, space).space
     cut = prefix_of(space)
     if cut is None:
         return models.find(session, space).ref
@@ -53,21 +45,11 @@ def resolve_space(session: Session, space: str) -> str:
 def space_facts(session: Session, space: str) -> tuple[int, Metric, SpaceTag]:
     """Width, metric and identity of a resolved space."""
     if is_relative(space):
-        anchors = anchor_set(session, space.removeprefix(f"{RELATIVE}/"))
-        return (
-            anchors.size,
-            "cosine",
-            SpaceTag(space, models.fingerprint_digest(_identity(anchors))),
-        )
+        found = anchors.of_space(session, space)
+        return found.dim, "cosine", SpaceTag(space, models.fingerprint_digest(anchors.identity(found)))
     cut = prefix_of(space)
     row = models.find(session, cut[0] if cut else space)
     return cut[1] if cut else row.dim, row.metric, SpaceTag(space, row.fingerprint)  # type: ignore[return-value]
-
-
-def _identity(anchors: AnchorSet) -> dict[str, object]:
-    """What decides a relative space, apart from the version: equal ones are one space in any registry."""
-    members = (anchors.ids, anchors.anchor, anchors.weights)
-    return {"gallery": anchors.gallery, "members": members, "similarity": anchors.similarity}
 
 
 def add(
@@ -97,7 +79,9 @@ def add(
             raise InvalidInput(
                 f"this transform was made for {tag.space} with another fingerprint than {now_tag.space} has: fit it anew"
             )
+    _check_side(transform, target)
     _check_directions(transform, (source, source_metric), (target, target_metric))
+    _check_similarity(session, transform, target)
     _check_report(transform)
     tagged = transform.between(source_tag, target_tag)
     digest = tagged.digest()
@@ -123,6 +107,21 @@ def _check_report(transform: Transform) -> None:
         ) from error
 
 
+def _check_side(transform: Transform, target: str) -> None:
+    """The only side that the registry knows is a slerp's: the same query as the target version embedded it."""
+    if not transform.side_dim:
+        return
+    if transform.kind not in NEEDS_SIDE:
+        raise InvalidInput(
+            f"this {transform.kind} transform needs {transform.side_dim} values of side information beside each vector, "
+            "which galleries do not store: fit it without"
+        )
+    if is_relative(target) or prefix_of(target):
+        raise InvalidInput(
+            f"a {transform.kind} transform leads to a version's own space, got {target}: name the version"
+        )
+
+
 def _check_directions(transform: Transform, *ends: tuple[str, str]) -> None:
     """A map of directions forgets lengths: where lengths count, it would compare what is not comparable."""
     if not transform.normalize or transform.kind == "relative":
@@ -133,6 +132,19 @@ def _check_directions(transform: Transform, *ends: tuple[str, str]) -> None:
                 f"this {transform.kind} transform is of directions (normalize=True), {space} has metric {metric}: "
                 "fit it with normalize=False"
             )
+
+
+def _check_similarity(session: Session, transform: Transform, target: str) -> None:
+    """Versions meet in a relative space only if all of them measure similarity in the set's one way."""
+    if not (isinstance(transform, Relative) and is_relative(target)):
+        return
+    found = anchors.of_space(session, target)
+    wanted, got = (found.similarity, found.quantum), (transform.similarity, transform.quantum)
+    if got != wanted:
+        raise InvalidInput(
+            f"{target} holds {wanted[0]} similarities in steps of {wanted[1]:g}, this transform gives {got[0]} in steps of "
+            f"{got[1]:g}: build it with the set's own"
+        )
 
 
 def transforms(session: Session) -> list[TransformInfo]:
@@ -157,82 +169,9 @@ def graph(session: Session) -> Graph:
     return Graph(Edge(*edge) for edge in edges)
 
 
-def add_anchors(
-    session: Session,
-    name: str,
-    *,
-    gallery: str,
-    ids: Sequence[str | int],
-    anchor: Sequence[int] | None,
-    weights: Sequence[float] | None,
-    similarity: str,
-) -> AnchorSet:
-    """Freeze a list of items as the anchors of the relative space `relative/<name>`."""
-    check_name(name, "anchor set")
-    ids = [i.item() if hasattr(i, "item") else i for i in ids]
-    anchor = list(range(len(ids))) if anchor is None else _numbers(anchor, int, "anchor numbers", "whole numbers")
-    weights = [1.0] * len(ids) if weights is None else _numbers(weights, float, "anchor weights", "numbers")
-    if not ids or not len(ids) == len(anchor) == len(weights):
-        raise InvalidInput(
-            f"anchors need as many ids as anchor numbers and weights, got {len(ids)}, {len(anchor)}, {len(weights)}"
-        )
-    if not all(math.isfinite(w) for w in weights):
-        raise InvalidInput("anchor weights must be finite numbers: check them for NaN")
-    if set(anchor) != set(range(max(anchor) + 1)):
-        raise InvalidInput("anchor numbers must count 0, 1, 2, … without a gap: each anchor needs at least one item")
-    empty = set(anchor) - {a for a, w in zip(anchor, weights, strict=True) if w}
-    if empty:
-        raise InvalidInput(f"anchor {min(empty)} has only weights of 0: give one of its items a weight")
-    if similarity not in ("cosine", "whitened"):
-        raise InvalidInput(f"similarity must be 'cosine' or 'whitened', got {similarity!r}")
-    if session.scalar(select(AnchorSetRow).where(AnchorSetRow.name == name)) is not None:
-        raise AlreadyExists(f"anchor set {name} exists and is frozen: choose another name")
-    row = AnchorSetRow(
-        name=name, gallery=galleries.gallery(session, gallery), similarity=similarity, size=1 + max(anchor), created_at=now(),
-        members={"ids": ids, "anchor": anchor, "weights": weights},
-    )  # fmt: skip
-    session.add(row)
-    record(session, "anchors.added", f"{RELATIVE}/{name}", {"gallery": gallery, "anchors": row.size})
-    session.flush()
-    return _to_anchor_set(row)
-
-
-def _numbers(given: Sequence[Any], kind: type[Number], what: str, wanted: str) -> list[Number]:
-    """Plain numbers of plain or NumPy ones, never rounded."""
-    try:
-        listed = [kind(value) for value in given]
-        exact = all(number == value for number, value in zip(listed, given, strict=True) if value == value)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{what} must be {wanted}: {error}") from error
-    if not exact:
-        raise InvalidInput(f"{what} must be {wanted}, got {given!r:.80}")
-    return listed
-
-
-def anchor_set(session: Session, name: str) -> AnchorSet:
-    """One anchor set by name."""
-    row = session.scalar(select(AnchorSetRow).where(AnchorSetRow.name == name))
-    if row is None:
-        raise NotFound(f"there is no anchor set {name!r:.120}: add one with add_anchors")
-    return _to_anchor_set(row)
-
-
-def anchor_sets(session: Session) -> list[AnchorSet]:
-    """All anchor sets by name."""
-    return [_to_anchor_set(row) for row in session.scalars(select(AnchorSetRow).order_by(AnchorSetRow.name))]
-
-
 def to_info(row: TransformRow) -> TransformInfo:
     """The frozen value of a row."""
     return TransformInfo(
         id=row.id, kind=row.kind, source=row.source, target=row.target, source_dim=row.source_dim,
         target_dim=row.target_dim, report=row.report, created_at=row.created_at, run_id=row.run_id,
-    )  # fmt: skip
-
-
-def _to_anchor_set(row: AnchorSetRow) -> AnchorSet:
-    members = row.members
-    return AnchorSet(
-        name=row.name, gallery=row.gallery.name, similarity=row.similarity, ids=tuple(members["ids"]),
-        anchor=tuple(members["anchor"]), weights=tuple(members["weights"]), created_at=row.created_at,
     )  # fmt: skip

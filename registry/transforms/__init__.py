@@ -9,7 +9,11 @@ dimensions, both spaces with their fingerprints once registered, the fit report 
 
 from registry.transforms.base import SpaceTag, Transform
 from registry.transforms.files import KINDS, load, loads
-from registry.transforms.linear import Affine, Orthogonal, Prefix
+from registry.transforms.linear import Affine, LowRank, Orthogonal, Prefix
+from registry.transforms.mlp import Mlp
 from registry.transforms.relative import Relative
+from registry.transforms.slerp import Slerp
 
-__all__ = ["KINDS", "Affine", "Orthogonal", "Prefix", "Relative", "SpaceTag", "Transform", "load", "loads"]
+__all__ = [
+    "KINDS", "Affine", "LowRank", "Mlp", "Orthogonal", "Prefix", "Relative", "Slerp", "SpaceTag", "Transform", "load", "loads",
+]  # fmt: skip

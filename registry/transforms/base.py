@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
 from abc import ABC, abstractmethod
@@ -19,7 +20,10 @@ import numpy as np
 from registry.errors import BadVector, DimensionMismatch, InvalidInput, MissingExtra
 from registry.vectors import Array, normalize
 
-__all__ = ["SpaceTag", "Transform", "digest_of", "freeze", "locked", "safetensors_numpy"]
+__all__ = ["SpaceTag", "Transform", "digest_of", "freeze", "locked", "safetensors_numpy", "sound"]
+
+_BLOCK_BYTES = 8 << 20  # of one temporary: what is applied to a gallery stays in the cache between its steps
+_SHORT, _LONG = 1e-18, np.inf  # lengths between which float32 squares neither vanish nor overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Transform(ABC):
 
     @abstractmethod
     def _map(self, x: Array) -> Array:
-        """Map float32 rows (n, source_dim), or one row (source_dim,); shape is already checked."""
+        """Map float32 rows (n, source_dim), or one row (source_dim,), to a new array; shape is already checked."""
 
     @classmethod
     @abstractmethod
@@ -78,7 +82,8 @@ class Transform(ABC):
     def apply(self, x: Array, side: Array | None = None) -> Array:
         """Map rows (n, source_dim) to float32 rows (n, target_dim); one row (source_dim,) gives one row.
 
-        `side` (n, side_dim) belongs to kinds that need it, see `side_dim`, and to no other.
+        `side` (n, side_dim) belongs to kinds that need it, see `side_dim`, and to no other. Many rows are mapped a
+        block at a time, so that temporaries stay small beside what is returned, which is always a new array.
 
         Raises:
             DimensionMismatch: the rows are not of the source's width; never guessed or cut.
@@ -89,9 +94,31 @@ class Transform(ABC):
             raise DimensionMismatch(
                 f"this {self.kind} transform maps {self.source_dim} -> {self.target_dim} dimensions, got shape {x.shape}"
             )
+        if side is not None or self.side_dim:
+            side = self._checked(side, x)
+        if x.ndim == 1:
+            return self._block(x, side)
+        if len(x) == 1:  # one query: vectors cost half of what matrices of one row do
+            return self._block(x[0], None if side is None else side[0])[None]
+        rows = max(1, _BLOCK_BYTES // (4 * self._widest))
+        if len(x) <= rows:
+            return self._block(x, side)
+        y = np.empty((len(x), self.target_dim), dtype=np.float32)
+        for start in range(0, len(x), rows):
+            part = slice(start, start + rows)
+            y[part] = self._block(x[part], None if side is None else side[part])
+        return y
+
+    @property
+    def _widest(self) -> int:
+        """Width of the widest rows on the way from source to target."""
+        return max(self.source_dim, self.target_dim)
+
+    def _block(self, x: Array, side: Array | None) -> Array:
+        """Map checked rows (n, source_dim), or one row, that are few enough to be mapped at once."""
         x = normalize(x) if self.normalize else x.astype(np.float32, copy=False)
-        y = self._map(x) if side is None and not self.side_dim else self._map_beside(x, self._checked(side, x))
-        return normalize(y) if self.normalize else y
+        y = self._map(x) if side is None else self._map_beside(x, side)
+        return _scale_to_unit(y) if self.normalize else y
 
     def _checked(self, side: Array | None, x: Array) -> Array:
         wanted = (*x.shape[:-1], self.side_dim)
@@ -99,10 +126,10 @@ class Transform(ABC):
             got = "none" if side is None else f"shape {np.shape(side)}"
             needs = f"needs side {wanted} beside each row" if self.side_dim else "takes no side"
             raise InvalidInput(f"this {self.kind} transform {needs}, got {got}")
-        return np.asarray(side, dtype=np.float32)
+        return np.asarray(side)
 
     def _map_beside(self, x: Array, side: Array) -> Array:
-        """Map rows (n, source_dim) with side (n, side_dim); kinds with a `side_dim` have it instead of `_map`."""
+        """The same with side (n, side_dim), of any float type; kinds with a `side_dim` have it instead of `_map`."""
         raise NotImplementedError
 
     def between(self, source: SpaceTag, target: SpaceTag) -> Self:
@@ -160,11 +187,31 @@ def digest_of(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
 def freeze(transform: Transform, *names: str) -> None:
     """Store each array as a read-only float32 copy, refusing values that would poison every vector."""
     for name in names:
-        with np.errstate(over="ignore"):  # an overflow becomes infinity, which is refused below
-            a = np.array(getattr(transform, name), dtype=np.float32, order="C")
-        if not np.isfinite(a).all():
-            raise BadVector(f"{name} of this {transform.kind} transform holds NaN or infinity: fit it again")
-        object.__setattr__(transform, name, locked(a))
+        object.__setattr__(transform, name, sound(transform, name, getattr(transform, name)))
+
+
+def sound(transform: Transform, name: str, values: Array) -> Array:
+    """A read-only float32 copy of an array of a transform; BadVector if it holds NaN or infinity."""
+    with np.errstate(over="ignore"):  # an overflow becomes infinity, which is refused below
+        a = np.array(values, dtype=np.float32, order="C")
+    if not np.isfinite(a).all():
+        raise BadVector(f"{name} of this {transform.kind} transform holds NaN or infinity: fit it again")
+    return locked(a)
+
+
+def _scale_to_unit(y: Array) -> Array:
+    """`normalize` in place: y is this module's own."""
+    if y.ndim == 1:
+        length = math.sqrt(y.dot(y))
+        if not _SHORT < length < _LONG:
+            return normalize(y)
+        y /= length
+        return y
+    lengths = np.sqrt(np.vecdot(y, y))
+    if not (lengths.min(initial=1) > _SHORT and lengths.max(initial=1) < _LONG):
+        return normalize(y)
+    y /= lengths[:, None]
+    return y
 
 
 def locked(a: Array) -> Array:

@@ -8,12 +8,16 @@ from pathlib import Path
 
 from registry.errors import CorruptFile, InvalidInput, MissingExtra
 from registry.transforms.base import SpaceTag, Transform, digest_of, safetensors_numpy
-from registry.transforms.linear import Affine, Orthogonal, Prefix
+from registry.transforms.linear import Affine, LowRank, Orthogonal, Prefix
+from registry.transforms.mlp import Mlp
 from registry.transforms.relative import Relative
+from registry.transforms.slerp import Slerp
 
 __all__ = ["KINDS", "load", "loads"]
 
-KINDS: dict[str, type[Transform]] = {cls.kind: cls for cls in (Prefix, Orthogonal, Affine, Relative)}
+KINDS: dict[str, type[Transform]] = {
+    cls.kind: cls for cls in (Prefix, Orthogonal, Affine, LowRank, Mlp, Relative, Slerp)
+}
 
 
 def load(path: str | os.PathLike[str]) -> Transform:

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from align import anchors
-from align.anchors import STRATEGIES, Anchors, select
+from align.anchors import STRATEGIES, Anchors, select, selection
 from registry.errors import BadVector, InvalidInput
 from registry.vectors import normalize
 
@@ -88,8 +87,35 @@ def test_copies_of_one_item(strategy):
 
 def test_k_means_of_many_rows_looks_at_a_sample(monkeypatch):
     x, labels = blobs()
-    monkeypatch.setattr(anchors, "_SAMPLE", 10)
+    monkeypatch.setattr(selection, "_SAMPLE", 10)
     assert sorted(labels[select(x, 5, "kmeans").indices[:, 0]]) == [0, 1, 2, 3, 4]
+
+
+def test_unit_takes_the_mean_of_directions():
+    a = Anchors(np.asarray([[0, 1]]), np.asarray([[0.5, 0.5]]))
+    x = np.asarray([[10.0, 0.0], [0.0, 0.1]])
+    np.testing.assert_allclose(a.vectors(x), [[5, 0.05]], rtol=1e-6)
+    np.testing.assert_allclose(a.vectors(x, unit=True), [[0.5, 0.5]], rtol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from(STRATEGIES))
+def test_rows_that_cannot_be_are_refused(broken_rows, data, strategy):
+    with pytest.raises(InvalidInput) as caught:
+        select(data.draw(broken_rows(12, 3)), 4, strategy)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(STRATEGIES), st.sampled_from([np.float16, np.float32, np.float64]), st.integers(1, 6))
+def test_dull_data_gives_finite_anchors(strategy, dtype, k):
+    """Constant dimensions, copies of one item, fewer items than dimensions."""
+    constant = np.random.default_rng(k).standard_normal((6, 9)).astype(dtype)
+    constant[:, 3:] = 1
+    for x in (constant, np.ones((6, 9), dtype)):
+        a = select(x, k, strategy)
+        assert a.indices.max() < 6
+        assert np.isfinite(a.vectors(x)).all()
 
 
 X = np.eye(4)
@@ -106,7 +132,13 @@ X = np.eye(4)
         (lambda: select(np.zeros((2, 3)), 1), BadVector, "x row 0"),
         (lambda: select(X[0], 1), InvalidInput, "x must be a matrix"),
         (lambda: select(X, 4).vectors(X[:2]), InvalidInput, "x has only 2 rows"),
+        (lambda: select(X, 2, seed=-1), InvalidInput, "seed must be"),
+        (lambda: select(X[:0], 1), InvalidInput, "give a row or more"),
         (lambda: Anchors(np.zeros((2, 1), int), np.ones((3, 1))), InvalidInput, "indices and weights"),
+        (lambda: Anchors(np.zeros((2, 1)), np.ones((2, 1))), InvalidInput, "whole numbers from 0"),
+        (lambda: Anchors(np.full((2, 1), -1), np.ones((2, 1))), InvalidInput, "whole numbers from 0"),
+        (lambda: Anchors(np.zeros((2, 1), int), np.full((2, 1), np.nan)), InvalidInput, "weights must be finite"),
+        (lambda: select(X, 4).vectors(X * [[1], [np.nan], [1], [1]]), BadVector, "x row 1"),
     ],
 )
 def test_bad_input(call, error, says):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from align import losses
+from align.prototypes import class_means
 from registry.errors import DimensionMismatch, InvalidInput
 
 N, D, OLD, C = 7, 6, 4, 3
@@ -67,14 +68,82 @@ def test_pull_loss(batch):
     assert float(losses.pull_loss(h, p, y)) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["unit", "raw"])
-def test_class_means(batch, kind):
+class TestGalleryLoss:
+    def test_is_the_softmax_share_of_the_own_label(self, batch):
+        h, _, _, y = batch
+        torch.manual_seed(3)
+        stored = torch.nn.functional.normalize(torch.randn(9, OLD, dtype=h.dtype))
+        labels = torch.arange(9) % C
+        own = torch.zeros(N, 9, dtype=torch.bool)
+        own[0, int(y[0])] = True
+        expected = 0.0
+        for i, (a, j) in enumerate(zip(h.tolist(), y.tolist(), strict=True)):
+            scores = [math.exp(4 * dot(unit(a[:OLD]), s)) for s in stored.tolist()]
+            kept = [k for k in range(9) if not own[i, k]]
+            expected -= math.log(sum(scores[k] for k in kept if labels[k] == j) / sum(scores[k] for k in kept)) / N
+        got = losses.gallery_loss(h, stored, labels, y, scale=4.0, own=own)
+        assert float(got) == pytest.approx(expected, rel=1e-9)
+
+    def test_a_label_that_nobody_stored_does_not_count(self, batch):
+        h, _, p, y = batch
+        stored = torch.nn.functional.normalize(p)
+        h.requires_grad_()
+        got = losses.gallery_loss(h, stored, torch.full((len(p),), 99), y, scale=4.0)
+        got.backward()
+        assert float(got) == 0
+        assert torch.isfinite(h.grad).all()
+
+
+def test_boundary_loss(batch):
+    h, _, p, y = batch
+    radii = torch.linspace(0.2, 0.9, len(p), dtype=h.dtype)
+    cosines = [dot(unit(a[:OLD]), unit(p.tolist()[j])) for a, j in zip(h.tolist(), y.tolist(), strict=True)]
+    expected = sum(max(0.0, float(radii[j]) - c) for c, j in zip(cosines, y.tolist(), strict=True)) / N
+    assert float(losses.boundary_loss(h, p, radii, y)) == pytest.approx(expected, rel=1e-9)
+    assert float(losses.boundary_loss(h, p, radii - 3, y)) == 0
+
+
+def test_distil_loss_is_zero_where_the_first_dimensions_are_the_reference(batch):
+    h, *_ = batch
+    assert float(losses.distil_loss(h, h[:, :OLD])) == pytest.approx(0, abs=1e-12)
+    assert float(losses.distil_loss(h, -h[:, :OLD])) == pytest.approx(2)
+
+
+def test_contrast_loss(batch):
+    h, *_ = batch
+    torch.manual_seed(4)
+    taught = torch.randn(N, OLD, dtype=h.dtype)
+    expected = 0.0
+    for i, a in enumerate(h.tolist()):
+        scores = [math.exp(10 * dot(unit(a[:OLD]), unit(t))) for t in taught.tolist()]
+        expected -= math.log(scores[i] / sum(scores)) / N
+    assert float(losses.contrast_loss(h, taught, scale=10.0)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_nested_loss_is_the_mean_over_widths(batch):
+    h, w, _, y = batch
+    each = [losses.class_loss(losses.prefix_of(h, m), w[:, :m], y, scale=8.0, smoothing=0.1) for m in (2, 5)]
+    got = losses.nested_loss(h, w[:, :5], y, dims=(2, 5), scale=8.0, smoothing=0.1)
+    assert float(got) == pytest.approx(float(sum(each)) / 2)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 9, 128])
+def test_simplex_vertices_are_equally_far_apart(dim):
+    w = losses.simplex(dim).double()
+    assert w.shape == (dim + 1, dim)
+    gram = w @ w.T
+    assert torch.allclose(gram.diagonal(), torch.ones(dim + 1, dtype=gram.dtype), atol=1e-6)
+    off = gram[~torch.eye(dim + 1, dtype=torch.bool)]
+    assert torch.allclose(off, torch.full_like(off, -1 / dim), atol=1e-6)
+
+
+def test_class_means(batch):
     h, _, _, y = batch
-    got = losses.class_means(h, y, classes=C + 1, kind=kind)
+    got = class_means(h, y, classes=C + 1)
     for j in range(C):
         rows = [unit(a) for a, label in zip(h.tolist(), y.tolist(), strict=True) if label == j]
         mean = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
-        assert got[j].tolist() == pytest.approx(unit(mean) if kind == "unit" else mean, rel=1e-12)
+        assert got[j].tolist() == pytest.approx(mean, rel=1e-12)
     assert not got[C].any(), "a class without items has no direction"
 
 
@@ -109,7 +178,7 @@ def test_refusals(batch):
     with pytest.raises(DimensionMismatch, match="keeps 9"):
         losses.prefix_of(h, 9)
     with pytest.raises(InvalidInput, match="one label below 2"):
-        losses.class_means(h, y, classes=2)
+        class_means(h, y, classes=2)
 
 
 def test_examples():

@@ -55,11 +55,37 @@ def test_a_large_mean_does_not_swallow_the_covariance(device):
 
 
 def test_a_late_large_mean_is_no_worse_than_float64_would_allow():
-    """The shift is fixed by the first block; merging takes each part about its own."""
+    """Each part is about its own shift, and merging knows both."""
     x, y = pairs(n=1000)
     left, right = accumulate(x[:500], y[:500], device="cpu"), accumulate(x[500:] + 100, y[500:] + 100, device="cpu")
     both = exact(np.concatenate([x[:500], x[500:] + 100]), np.concatenate([y[:500], y[500:] + 100]))
     assert_same(left.merge(right), both, 1e-3)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])
+@pytest.mark.parametrize("rows", [1, 7, 500])
+def test_a_first_block_unlike_the_others_costs_no_precision(device, rows):
+    """Its mean is no shift for the rest: a thousand away, with the variance asked for being 1."""
+    x, y = pairs(n=20_000, mean=1000.0, dtype=np.float32)
+    x[:rows], y[:rows] = x[:rows] - 1000, y[:rows] + 2000
+    parts = [(x[:rows], y[:rows]), *((x[a : a + 500], y[a : a + 500]) for a in range(rows, 20_000, 500))]
+    found, expected = accumulate(parts, device=device), exact(x, y)
+    scale = max(np.abs(expected.cxx).max(), np.abs(expected.cyy).max())
+    for name in ("cxx", "cxy", "cyy"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=4e-6 * scale)
+    rest, expected = accumulate(iter(parts[1:]), device=device), exact(x[rows:], y[rows:])
+    np.testing.assert_allclose(rest.cxy, expected.cxy, atol=1e-3)
+
+
+def test_chunks_of_one_row_do_not_start_anew_each_time(monkeypatch):
+    """A restart costs d^2: rows that come one by one must not each look like a mean that strayed."""
+    x, y = pairs(n=2000, mean=3.0)
+    restarts: list[None] = []
+    restart = moments._Sums._restart
+    monkeypatch.setattr(moments._Sums, "_restart", lambda self: (restarts.append(None), restart(self))[1])
+    found = accumulate(((x[i : i + 1], y[i : i + 1]) for i in range(2000)), device="cpu")
+    assert_same(found, exact(x, y), 1e-4)
+    assert len(restarts) < 20
 
 
 @settings(max_examples=40, deadline=None)

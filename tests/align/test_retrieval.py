@@ -13,26 +13,31 @@ from registry.errors import BadVector, DimensionMismatch, InvalidInput
 from registry.retrieval import Retrieval, retrieval
 
 
-def naive(queries, gallery, q_labels, g_labels, *, ks=(1, 5), same_items=False, metric="cosine"):
+def naive(queries, gallery, q_labels, g_labels, *, ks=(1, 5), map_ks=(), same_items=False, metric="cosine"):
     """One query at a time, in float64; ties ranked with the relevant items last."""
+    q_labels, g_labels = np.asarray(q_labels), np.asarray(g_labels)
     q, g = np.asarray(queries, np.float64), np.asarray(gallery, np.float64)
     if metric == "cosine":
         q, g = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (q, g))
     out = []
     for i in range(len(q)):
         scores = -np.linalg.norm(q[i] - g, axis=1) if metric == "l2" else g @ q[i]
-        relevant = np.asarray(g_labels) == q_labels[i]
+        if g_labels.ndim == 2:
+            relevant = np.asarray([bool(set(np.flatnonzero(q_labels[i])) & set(np.flatnonzero(g))) for g in g_labels])
+        else:
+            relevant = g_labels == q_labels[i]
         if same_items:
             scores, relevant = np.delete(scores, i), np.delete(relevant, i)
         r = int(relevant.sum())
         if r == 0:
-            out.append([np.nan] * (len(ks) + 3))
+            out.append([np.nan] * (len(ks) + 3 + len(map_ks)))
             continue
         ranked = relevant[np.lexsort((relevant, -scores))]
         precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
         first = int(np.argmax(ranked)) + 1
         ap = average_precision_score(relevant, scores)
-        out.append([*(float(first <= k) for k in ks), ap, (precision * ranked)[:r].sum() / r, 1 / first])
+        cut = [(precision * ranked)[:k].sum() / min(r, k) for k in (r, *map_ks)]
+        out.append([*(float(first <= k) for k in ks), ap, cut[0], 1 / first, *cut[1:]])
     return np.asarray(out)
 
 
@@ -98,6 +103,58 @@ def test_ties_equal_a_plain_loop(case, metric, same_items):
     assert all(0 <= value <= 1 for value in result.values().values())
 
 
+# --- several labels an item -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+@pytest.mark.parametrize("same_items", [False, True])
+@pytest.mark.parametrize("block", [None, 1, 17])
+def test_several_labels_equal_a_plain_loop(metric, same_items, block):
+    x, _ = clusters()
+    labels = np.random.default_rng(2).random((len(x), 6)) < 0.25  # about one in six carries none
+    queries, q_labels = (x + 0.1, labels) if same_items else (x[:53] + 0.1, labels[7:60])
+    result = retrieval(
+        queries, x, query_labels=q_labels, gallery_labels=labels, same_items=same_items, metric=metric, block=block,
+        map_ks=(10, 100),
+    )  # fmt: skip
+    expected = naive(queries, x, q_labels, labels, same_items=same_items, metric=metric, map_ks=(10, 100))
+    np.testing.assert_allclose(table(result), expected, atol=1e-6)
+    assert result.skipped == np.isnan(expected[:, 0]).sum() > 0
+    assert result.map_at == pytest.approx(dict(zip((10, 100), np.nanmean(expected[:, -2:], axis=0), strict=True)))
+
+
+def test_one_label_each_is_a_matrix_with_one_true_in_a_row():
+    x, labels = clusters()
+    arguments = {"same_items": True, "map_ks": (7,)}
+    one = retrieval(x, x, query_labels=labels, gallery_labels=labels, **arguments)
+    matrix = np.eye(7, dtype=bool)[labels]
+    many = retrieval(x, x, query_labels=matrix, gallery_labels=matrix, **arguments)
+    np.testing.assert_allclose(table(many), table(one), atol=1e-6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(1, 20).flatmap(
+        lambda n: st.tuples(
+            arrays(np.int8, (n, 2), elements=st.integers(1, 3)), arrays(np.bool_, (n, 3)), arrays(np.bool_, (4, 3))
+        )
+    ),
+    st.booleans(),
+)
+def test_several_labels_and_ties_equal_a_plain_loop(case, same_items):
+    gallery, g_labels, q_labels = case
+    queries = gallery if same_items else np.resize(gallery, (4, 2))
+    q_labels = g_labels if same_items else q_labels
+    arguments = {"same_items": same_items, "metric": "dot", "map_ks": (1, 3)}
+    expected = naive(queries, gallery, q_labels, g_labels, **arguments)
+    arguments |= {"query_labels": q_labels, "gallery_labels": g_labels}
+    if np.isnan(expected).all():
+        with pytest.raises(InvalidInput, match="no query has a relevant item"):
+            retrieval(queries, gallery, **arguments)
+        return
+    np.testing.assert_allclose(table(retrieval(queries, gallery, **arguments)), expected, atol=1e-12)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(2, 9))
 def test_order_and_names_do_not_matter(random, classes):
@@ -158,6 +215,25 @@ X = np.ones((3, 2), np.float32)
         ({"ks": 5}, InvalidInput, "ks must be positive"),
         ({"ks": (True,)}, InvalidInput, "ks must be positive"),
         ({"block": 0}, InvalidInput, "block must be a positive"),
+        ({"map_ks": (0,)}, InvalidInput, "map_ks must be positive"),
+        ({"map_ks": 100}, InvalidInput, "map_ks must be positive"),
+        ({"query_labels": np.ones((3, 2), bool)}, InvalidInput, "use one type for both"),
+        (
+            {"query_labels": np.ones((3, 2), bool), "gallery_labels": np.ones((3, 4), bool)},
+            InvalidInput,
+            "query_labels are over 2 labels, gallery_labels over 4",
+        ),
+        (
+            {"query_labels": np.ones((2, 2), bool), "gallery_labels": np.ones((3, 2), bool)},
+            InvalidInput,
+            "query_labels has 2 entries for 3 rows",
+        ),
+        (
+            {"query_labels": np.zeros((3, 2), bool), "gallery_labels": np.ones((3, 2), bool)},
+            InvalidInput,
+            "no query has a relevant item",
+        ),
+        ({"query_labels": [[1], [1, 2], [3]]}, InvalidInput, "query_labels must be"),
         ({"metric": "cosin"}, InvalidInput, "metric 'cosin' is not known"),
         ({"query_labels": [5, 6, 7]}, InvalidInput, "no query has a relevant item"),
         ({"query_labels": ["a", "a", "b"]}, InvalidInput, "use one type for both"),

@@ -157,10 +157,10 @@ def gallery(name, id_type="int"):
     )
 
 
-def anchors(name, gallery=1):
+def anchors(name, gallery=1, quantum=0, size=2, dim=2):
     return (
-        "INSERT INTO anchor_sets (name, gallery_id, similarity, size, members, created_at) VALUES "
-        f"('{name}', {gallery}, 'cosine', 1, '{{}}', {NOW})"
+        "INSERT INTO anchor_sets (name, gallery_id, similarity, quantum, size, dim, members, created_at) VALUES "
+        f"('{name}', {gallery}, 'cosine', {quantum}, {size}, {dim}, '{{}}', {NOW})"
     )
 
 
@@ -206,6 +206,8 @@ BROKEN = {
     "transform from a space to itself": transform("other", "e", target="m/2"),
     "anchor set twice": anchors("w"),
     "anchor set of no gallery": anchors("v", gallery=9),
+    "quantum below 0": anchors("v", quantum=-0.1),
+    "relative space narrower than its anchors": anchors("v", dim=1),
     "alias twice": alias(1, "live", 1),
     "alias of no model": alias(9, "x", 1),
     "alias of no version": alias(1, "x", 9),

@@ -455,6 +455,7 @@ def test_anchor_sets_are_frozen_and_named_once(reg, rows):
     reg.append("g", version="m/1", ids=["a", "b", "c"], vectors=rows(3, 4))
     made = reg.add_anchors("w", gallery="g", ids=["a", "b", "c"], anchor=[0, 1, 0], weights=[0.5, 1, 0.5])
     assert (made.size, made.anchor, made.weights, made.similarity) == (2, (0, 1, 0), (0.5, 1.0, 0.5), "cosine")
+    assert (made.dim, made.quantum) == (2, 0.0)
     assert reg.anchor_sets() == [made]
     with pytest.raises(AlreadyExists, match="frozen"):
         reg.add_anchors("w", gallery="g", ids=["a"])
@@ -469,7 +470,11 @@ def test_anchor_sets_are_frozen_and_named_once(reg, rows):
         {"anchor": [0, 2]},
         {"anchor": [1, 2]},
         {"anchor": [0, -1]},
-        {"similarity": "l2"},
+        {"similarity": "dot"},
+        {"similarity": None},
+        {"quantum": -1},
+        {"quantum": float("nan")},
+        {"quantum": "0.1"},
         {"name": "W"},
     ],
     ids=repr,

@@ -29,6 +29,9 @@ ALL = {
     "affine": Affine(weight=some(6, 3), bias=some(3), normalize=False, report={"nested": {"a": [1, None, True]}}),
     "relative": Relative(anchors=some(5, 6)),
     "whitened": Relative(anchors=some(5, 6), similarity="whitened", mean=some(6), precision=np.eye(6), normalize=False),
+    "l2": Relative(anchors=some(5, 6), similarity="l2", normalize=False),
+    "product": Relative(anchors=some(5, 6), similarity="product"),
+    "quantized": Relative(anchors=some(5, 6), quantum=0.25),
 }
 TAGS = (SpaceTag("m/2", "f" * 64), SpaceTag("m/1", "0" * 64))
 
@@ -192,8 +195,16 @@ def test_values_that_would_poison_every_vector_are_refused(value):
         lambda: Affine(weight=np.eye(3), bias=np.zeros(2)),
         lambda: Affine(weight=np.zeros(3), bias=np.zeros(3)),
         lambda: Relative(anchors=np.ones(3)),
-        lambda: Relative(anchors=np.eye(3), similarity="l2"),
+        lambda: Relative(anchors=np.empty((0, 3))),
+        lambda: Relative(anchors=np.eye(3), similarity="dot"),
         lambda: Relative(anchors=np.eye(3), similarity="whitened"),
+        lambda: Relative(anchors=np.eye(3), similarity="whitened", mean=np.zeros(3), precision=np.eye(2)),
+        lambda: Relative(anchors=np.eye(3), mean=np.zeros(3), precision=np.eye(3)),
+        lambda: Relative(anchors=np.eye(3)[:1], similarity="l2"),
+        lambda: Relative(anchors=np.ones((4, 3)), similarity="product"),
+        lambda: Relative(anchors=np.eye(3), quantum=-0.1),
+        lambda: Relative(anchors=np.eye(3), quantum=np.nan),
+        lambda: Relative(anchors=np.eye(3), quantum=True),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(make):
@@ -259,6 +270,6 @@ def test_a_transform_cannot_be_changed_by_whoever_holds_it():
     with pytest.raises(TypeError):
         t.report["pairs"] = 4
     relative = Relative(anchors=np.eye(2))
-    for array in (t.weight, t.bias, relative.anchors, relative._columns):
+    for array in (t.weight, t.bias, relative.anchors, relative._measure.columns):
         with pytest.raises(ValueError, match="WRITEABLE"):
             array.flags.writeable = True

@@ -1,63 +1,24 @@
-"""Anchors: the items whose vectors, in each version, span a relative space that all versions share.
-
-An anchor is a weighted mean of a few items, kept by their positions, not by their vectors: the same items give its
-vector in every version.
-"""
+"""Choosing anchors among the items of one version."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from align.anchors.base import Anchors
 from registry.errors import InvalidInput, MissingExtra
 from registry.vectors import Array, as_rows, check_finite, normalize
 
-__all__ = ["STRATEGIES", "Anchors", "select"]
+__all__ = ["STRATEGIES", "check_count", "check_seed", "select"]
 
 STRATEGIES = ("uniform", "fps", "kmeans", "prototype")
 
 _SAMPLE = 256  # rows to each cluster that k-means looks at: more move its centroids little
 _COLUMNS = 64  # centroids compared with all rows at a time: bounds the memory to 64 floats a row
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Anchors:
-    """k anchors, each the weighted mean of m items.
-
-    indices (k, m) int64, positions of items; weights (k, m) float32, each row summing to 1.
-    """
-
-    indices: Array
-    weights: Array
-
-    def __post_init__(self) -> None:
-        if self.indices.ndim != 2 or self.indices.shape != self.weights.shape or not self.indices.size:
-            raise InvalidInput(f"indices and weights must be (k, m), got {self.indices.shape} and {self.weights.shape}")
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def vectors(self, x: npt.ArrayLike) -> Array:
-        """The anchors' vectors (k, d), float32, in the version that wrote x (n, d), the same items in the same order.
-
-        A plain weighted mean of rows, so it follows any affine map of them. For a space of directions give unit rows.
-
-        Raises:
-            InvalidInput: x has fewer rows than the anchors refer to.
-        """
-        rows = x if isinstance(x, np.ndarray) and x.ndim == 2 else as_rows(x, what="x")
-        if self.indices.max() >= len(rows):
-            raise InvalidInput(f"the anchors refer to item {int(self.indices.max())}, but x has only {len(rows)} rows")
-        items, where = np.unique(self.indices, return_inverse=True)
-        # Only the items in use are read, which matters where x is a memory map.
-        few = np.asarray(rows[items], dtype=np.float32)
-        vectors: Array = np.einsum("km,kmd->kd", self.weights, few[where.reshape(self.indices.shape)])
-        return vectors
 
 
 def select(
@@ -79,7 +40,7 @@ def select(
     Equal x, k, strategy and seed give equal anchors.
 
     Raises:
-        InvalidInput: k is not from 1 to n, or a bad `strategy` or `nearest`.
+        InvalidInput: no rows, k is not from 1 to n, or a bad `strategy`, `nearest` or `seed`.
         BadVector: a row is not finite or only zeros.
         MissingExtra: k-means needs scikit-learn, from the extra `align`.
 
@@ -88,15 +49,15 @@ def select(
     >>> select(x, 10, "fps").vectors(x).shape
     (10, 4)
     """
-    if strategy not in STRATEGIES:
-        raise InvalidInput(f"strategy {strategy!r} is not known: use one of {', '.join(STRATEGIES)}")
-    rows = normalize(check_finite(as_rows(x, what="x"), what="x"))
-    for name, value, most in (("k", k, len(rows)), ("nearest", nearest, None)):
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not whole or value < 1 or (most is not None and value > most):
-            raise InvalidInput(
-                f"{name} must be a whole number from 1{f' to {most}' if most is not None else ' up'}, got {value!r}"
-            )
+    if not isinstance(strategy, str) or strategy not in STRATEGIES:
+        raise InvalidInput(f"strategy {strategy!r:.80} is not known: use one of {', '.join(STRATEGIES)}")
+    check_seed(seed)
+    check_count("nearest", nearest)
+    rows = as_rows(x, what="x")
+    if not rows.size:
+        raise InvalidInput(f"anchors are chosen among items, but x is of shape {rows.shape}: give a row or more")
+    check_count("k", k, most=len(rows))
+    rows = normalize(check_finite(rows, what="x"))
     rng = np.random.default_rng(seed)
     if strategy == "uniform":
         return _single(rng.choice(len(rows), k, replace=False))
@@ -108,6 +69,28 @@ def select(
     m = min(nearest, len(rows))
     indices = np.concatenate([np.argpartition(d, m - 1, axis=0)[:m].T for d in _distances(rows, centroids)])
     return Anchors(np.sort(indices, axis=1), np.full((k, m), 1 / m, dtype=np.float32))
+
+
+def check_count(name: str, value: object, *, most: int | None = None) -> None:
+    """Refuse an option that is not a whole number from 1 (to `most`).
+
+    Raises:
+        InvalidInput: naming it.
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < 1 or (most is not None and value > most):  # type: ignore[operator]
+        upper = f" to {most}" if most is not None else " up"
+        raise InvalidInput(f"{name} must be a whole number from 1{upper}, got {value!r:.80}")
+
+
+def check_seed(seed: object) -> None:
+    """Refuse what NumPy and torch do not both take as a seed.
+
+    Raises:
+        InvalidInput: not a whole number from 0 to 2^63 - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise InvalidInput(f"seed must be a whole number from 0 to 2^63 - 1, got {seed!r:.80}")
 
 
 def _single(items: Array) -> Anchors:
