@@ -33,7 +33,7 @@ _COUNTS = {"dim": 1, "epochs": 1, "batch": 1, "seed": 0, "shift": 0}
 _POSITIVE = ("lr", "scale", "align_scale", "contrast_scale")
 _NOT_NEGATIVE = (
     "weight_decay", "warmup_epochs", "new_weight", "align_weight", "pull_weight", "boundary_weight", "distil_weight",
-    "nested_weight", "gallery_weight",
+    "nested_weight", "gallery_weight", "instance_weight",
 )  # fmt: skip
 _FRACTIONS = ("smoothing", "align_smoothing", "contrast_weight")
 
@@ -57,8 +57,9 @@ class TrainConfig:
     Methods `bct`, `lce`, `bt2`, `oca`, see their heads in `align.heads`; loss = new_weight * class + align_weight *
     alignment, and what the method adds:
         align_scale: inverse temperature of the frozen old head. align_smoothing: its label smoothing.
-        gallery_weight: of finding stored old embeddings of the own label (ours; `losses.gallery_loss`). Above 0 the old
-            embeddings of all training images are kept in memory, (n, d_old) float32.
+        gallery_weight: of finding stored old embeddings of the own label (ours; `losses.gallery_loss`). instance_weight:
+            of finding the old embedding of the very image in the batch (`losses.contrast_loss` at `contrast_scale`).
+            Where either is above 0, the old embeddings of all training images are kept in memory, (n, d_old) float32.
         prototypes: whether the old class means of the frozen head are normalised ("unit") or not ("raw").
         boundary_weight: of `lce`. distil_weight: of `bt2`. pull_weight, rotation_bias: of `oca` and `bt2`; the pull,
             which OCA's published code has and its figure has not, is 0 since it did not help on held-out images.
@@ -95,12 +96,18 @@ class TrainConfig:
     align_smoothing: float = 0.1
     prototypes: Kind = "unit"
     gallery_weight: float = 0.0
+    instance_weight: float = 0.0
     pull_weight: float = 0.0
     rotation_bias: bool = True
     boundary_weight: float = 1.0
     distil_weight: float = 1.0
     contrast_weight: float = 0.5
     contrast_scale: float = 10.0
+
+    @property
+    def keeps_stored(self) -> bool:
+        """Whether the training needs the old embeddings of its images, and not their class means alone."""
+        return self.gallery_weight > 0 or self.instance_weight > 0
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():

@@ -78,8 +78,9 @@ class ClassHead(nn.Module):
 class BctHead(ClassHead):
     """Method `bct` (Shen et al., CVPR 2020): the frozen old classifier must classify the new embedding too.
 
-    Its term, the influence loss, is the mean over the old models that are to read the new embedding. With
-    `gallery_weight`, which is ours, the prefix must also find the old embeddings of its label: `losses.gallery_loss`.
+    Its term, the influence loss, is the mean over the old models that are to read the new embedding. Class means say
+    nothing of how a class spreads, so two terms of ours may be added: with `gallery_weight` the prefix must also find the
+    old embeddings of its label (`losses.gallery_loss`), with `instance_weight` that of its own image.
     """
 
     def __init__(self, config: TrainConfig, olds: Sequence[Old], *, classes: int) -> None:
@@ -88,7 +89,7 @@ class BctHead(ClassHead):
         for i, old in enumerate(olds):
             unit = config.prototypes == "unit"
             self.register_buffer(f"prototypes{i}", functional.normalize(old.means) if unit else old.means)
-            if config.gallery_weight > 0:
+            if config.keeps_stored:
                 self.register_buffer(f"stored{i}", old.stored, persistent=False)
                 self.register_buffer("labels", old.y, persistent=False)
 
@@ -111,7 +112,14 @@ class BctHead(ClassHead):
         found = {"align_loss": (c.align_weight, torch.stack(classified).mean())}
         if c.gallery_weight > 0:
             found["gallery_loss"] = (c.gallery_weight, self._retrieve(batch))
+        if c.instance_weight > 0 and batch.rows is not None:
+            pairs = [losses.contrast_loss(batch.h, s[batch.rows], scale=c.contrast_scale) for s in self._stored]
+            found["instance_loss"] = (c.instance_weight, torch.stack(pairs).mean())
         return found
+
+    @property
+    def _stored(self) -> list[Tensor]:
+        return [getattr(self, f"stored{i}") for i in range(self.olds)]
 
     def _retrieve(self, batch: _Batch) -> Tensor:
         labels: Tensor = self.labels  # type: ignore[assignment]
@@ -120,10 +128,9 @@ class BctHead(ClassHead):
         own = None if batch.rows is None else batch.rows[:, None] == drawn
         each = [
             losses.gallery_loss(
-                batch.h, getattr(self, f"stored{i}")[drawn], labels[drawn], batch.y,
-                scale=self.config.align_scale, own=own,
+                batch.h, stored[drawn], labels[drawn], batch.y, scale=self.config.align_scale, own=own,
             )
-            for i in range(self.olds)
+            for stored in self._stored
         ]  # fmt: skip
         return torch.stack(each).mean()
 

@@ -141,7 +141,7 @@ def _head(
     make = {"bct": heads.BctHead, "lce": heads.LceHead, "oca": heads.OcaHead, "bt2": heads.Bt2Head}[config.method]
     known = [
         prototypes.of_encoder(
-            old, part.x_train, targets, classes=len(labels), stored=config.gallery_weight > 0, device=str(device)
+            old, part.x_train, targets, classes=len(labels), stored=config.keeps_stored, device=str(device)
         )
         for old in olds
     ]

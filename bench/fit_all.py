@@ -210,9 +210,9 @@ def main() -> None:
     for name in ("rebasis", "isotrieve"):
         parser.add_argument(f"--{name}", help=f"a Python that has {name} installed")
     options = parser.parse_args()
-    print(header(seed=SEED) + f"load {load()}; NumPy {np.__version__}, torch {torch.__version__}\n")
+    print(header(seed=SEED) + f"load {load()}; NumPy {np.__version__}, torch {torch.__version__}\n", flush=True)
     if options.pairs:
-        print(against_bare(options))
+        print(against_bare(options), flush=True)
     if options.peer_pairs:
         print(against_peers(options))
 

@@ -122,13 +122,21 @@ class Study:
     data: Dataset
     seed: int
     folder: Path
+    kept: bool = False
+
+    def names(self) -> list[str]:
+        """The models to measure: all, or those that are kept."""
+        every = list(configs(self.task, self.seed))
+        return [name for name in every if not self.kept or self._path(name).exists()]
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{self.seed}-{''.join(c if c.isalnum() else '-' for c in name)}.safetensors"
 
     def encoder(self, name: str) -> Encoder:
         """The trained encoder, trained now if it is not kept."""
         config, before = configs(self.task, self.seed)[name]
-        slug = f"{self.seed}-{''.join(c if c.isalnum() else '-' for c in name)}"
-        path = self.folder / f"{slug}.safetensors"
-        facts = path.with_suffix(".json")
+        path = self._path(name)
+        facts, part = path.with_suffix(".json"), path.with_suffix(".part")
         if path.exists() and facts.exists() and json.loads(facts.read_text())["config"] == plain(config):
             return Encoder.load(path)
         classes = self.task.old_classes if name in (OLD, SIMPLEX_OLD) else None
@@ -137,25 +145,24 @@ class Study:
         work = {"classes": classes, "old": old, "reference": reference}
         seconds, result = timed(
             lambda: train.run(
-                config, self.data, **work, checkpoint=self.folder / f"{slug}.part",
+                config, self.data, **work, checkpoint=part,
                 progress=lambda e: print(f"  {name} {e['epoch']:.0f}/{config.epochs} loss {e['loss']:.3f} {e['seconds']:.0f} s", flush=True),
             )
         )  # fmt: skip
         result.encoder.save(path)
         facts.write_text(json.dumps({"config": plain(config), "seconds": seconds}))
-        (self.folder / f"{slug}.part").unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         return result.encoder
 
     def seconds(self, name: str) -> float | None:
         """How long the training took, or None for a bridge."""
-        slug = f"{self.seed}-{''.join(c if c.isalnum() else '-' for c in name)}"
-        facts = self.folder / f"{slug}.json"
+        facts = self._path(name).with_suffix(".json")
         return float(json.loads(facts.read_text())["seconds"]) if facts.exists() else None
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Each way's figures: cross-test, self-test, and the paired gains."""
         x, y = self.data.x_test, self.data.y_test
-        vectors = {name: self.encoder(name).encode(x) for name in configs(self.task, self.seed)}
+        vectors = {name: self.encoder(name).encode(x) for name in self.names()}
         selfs = {name: measure(v, v, y) for name, v in vectors.items()}
 
         def row(name: str, queries: Array, stored: Array, model: str, old: str) -> dict[str, Any]:
@@ -169,10 +176,10 @@ class Study:
         for name, queries, stored in bridged(*pairs, vectors[INDEPENDENT], old, labels=self.data.y_train):
             yield row(f"independent, {name}", queries, stored, INDEPENDENT, OLD)
         for name, (_, before) in configs(self.task, self.seed).items():
-            if before:
+            if before and name in vectors:
                 stored = vectors[before]
                 yield row(name, normalize(vectors[name][:, : stored.shape[1]]), stored, name, before)
-        if self.task.simplex:
+        if SIMPLEX_OLD in vectors:
             yield row(SIMPLEX_OLD, vectors[SIMPLEX_OLD], vectors[SIMPLEX_OLD], SIMPLEX_OLD, SIMPLEX_OLD)
 
 
@@ -242,6 +249,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", help="train this alone, such as 0:oca, and stop")
     parser.add_argument("--work", type=Path, help="the folder that keeps trainings")
+    parser.add_argument("--kept", action="store_true", help="measure what is trained already, and train nothing")
     parser.add_argument("--validate", action="store_true", help="measure on held-out training images")
     given = parser.parse_args()
     task = TASKS[given.data, given.form]
@@ -252,7 +260,7 @@ def main() -> None:
         seed, _, name = given.only.partition(":")
         Study(task, items, int(seed), folder).encoder(name)
         return
-    studies = [Study(task, items, seed, folder) for seed in range(given.seeds)]
+    studies = [Study(task, items, seed, folder, given.kept) for seed in range(given.seeds)]
     elapsed, rows = timed(lambda: [list(study.rows()) for study in studies])
     print(header(seed=f"0 to {given.seeds - 1}" if given.seeds > 1 else 0))
     print(

@@ -84,6 +84,10 @@ class Graph:
                     for g in filter(partial(_first_meet, q), stored.get(q.end, ())):
                         yield Path(query, gallery, q.end, q.ids, g.ids, q.kinds + g.kinds)
 
+    def needs_side(self, query: str, gallery: str) -> bool:
+        """Whether a slerp edge leads from the one to the other."""
+        return (query, gallery) in self._beside
+
     def lead(self, source: str, target: str) -> Iterator[Path]:
         """Every way to turn vectors of `source` into vectors of `target`, shortest first."""
         chains = self._reach(source, target)
@@ -126,8 +130,13 @@ def _first_meet(query: _Chain, gallery: _Chain) -> bool:
     return not ({e.source for e in query.edges} & {e.source for e in gallery.edges})
 
 
-def incompatible(source: str, target: str, *, paired: bool = False) -> Incompatible:
+def incompatible(source: str, target: str, *, paired: bool = False, needs_side: bool = False) -> Incompatible:
     """The error for two spaces without a path, saying what is missing and which command would make it."""
+    if needs_side:
+        return Incompatible(
+            f"{source} and {target} cannot be compared by these vectors alone: the slerp bridge between them needs each "
+            f"query embedded by {target} too; search with side={{'{target}': vectors}}"
+        )
     if is_relative(target):
         command = f"samespace fit relative --source {source} --anchors {target.partition('/')[2]}"
     else:

@@ -220,7 +220,7 @@ def search(
         space = transforms.resolve_space(session, version)
         dim, _, _ = transforms.space_facts(session, space)
         row = galleries.gallery(session, gallery)
-        sides = _sides(session, side or {})
+        sides = _sides(session, side)
         plans = _meeting(home, session, row, space, allow_unmeasured=allow_unmeasured, beside=sides)
     _check_scores(gallery, plans)
     rows = check_finite(as_rows(queries, dim=dim, what="queries"), what="queries")
@@ -239,10 +239,14 @@ def search(
     return Hits(*best, path={s.version: s.path for s, _, _ in plans})
 
 
-def _sides(session: Session, side: Mapping[str, Any]) -> dict[str, Array]:
+def _sides(session: Session, side: Mapping[str, Any] | None) -> dict[str, Array]:
     """The queries as other versions embedded them, by the version's number."""
+    if not isinstance(side, Mapping | None):
+        raise InvalidInput(
+            f"side must map versions to the queries' vectors, such as {{'products/1': vectors}}, got {type(side).__name__}"
+        )
     found: dict[str, Array] = {}
-    for ref, given in side.items():
+    for ref, given in (side or {}).items():
         version = models.find(session, ref)
         what = f"side by {version.ref}"
         found[version.ref] = check_finite(as_rows(given, dim=version.dim, what=what), what=what)

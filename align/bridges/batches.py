@@ -146,6 +146,8 @@ class _Parts:
     @classmethod
     def of(cls, x: Array, y: Array, side: Array | None, labels: Array | None, *, like: _Parts | None = None) -> _Parts:
         given_side = None if side is None else _matrix(side, "side")
+        if given_side is not None and not given_side.shape[1]:
+            raise InvalidInput("side must be a matrix (n, s) of one column or more, got none: leave it out")
         codes = None if labels is None else _codes(labels)
         found = cls(_matrix(x, "source"), _matrix(y, "target"), given_side, codes)
         for name in ("y", "side", "labels"):

@@ -1,4 +1,11 @@
-"""Maps in closed form, from the moments of the pairs."""
+"""Maps in closed form, from the moments of the pairs.
+
+Least squares draws what it cannot tell to the target's mean: mapped rows spread less than the target's. Between spaces of
+directions that turns all of them towards the mean, and the nearest neighbours are found less well. With `normalize` the
+shift is therefore shortened until shift and spread stand in the target's own proportion: bias = mean_y / stretch - mean_x W
+with stretch^2 = tr Cyy / tr(W^T Cxx W), which is what the whole map stretched about the mean comes to once rows are scaled to
+length 1. An exact map has stretch 1. On word vectors and image classifiers this gained on every pair that was tried.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +17,8 @@ from registry.transforms import Affine, LowRank, Orthogonal
 from registry.vectors import Array
 
 __all__ = ["affine", "lowrank", "orthogonal"]
+
+_Report = dict[str, int | float | str]
 
 _GRID = np.logspace(-9, 2, 111)  # ridges to try, in units of the mean variance of a source dimension
 _NOISE = 1e-9  # the share of the target's variance below which what is missed is the rounding of float32 sums
@@ -27,9 +36,10 @@ def orthogonal(m: Moments, *, normalize: bool) -> Orthogonal:
         raise InvalidInput("source and target do not vary together: are their rows in the same order?")
     scale = float(s.sum() / kept)
     residual = _share(m.spread_y - scale * float(s.sum()), m)
-    report: dict[str, int | float | str] = {"method": "orthogonal", "scale": scale, **_report(m, residual)}
     weight = scale * rotation
-    return Orthogonal(weight=weight, bias=_bias(m, weight), normalize=normalize, report=report)
+    bias, stretch = _bias(m, weight, scale * scale * kept, normalize)
+    report: _Report = {"method": "orthogonal", "scale": scale, **stretch, **_report(m, residual)}
+    return Orthogonal(weight=weight, bias=bias, normalize=normalize, report=report)
 
 
 def affine(m: Moments, *, normalize: bool, ridge: float | None = None) -> Affine:
@@ -39,8 +49,9 @@ def affine(m: Moments, *, normalize: bool, ridge: float | None = None) -> Affine
     chosen = float(ridge) if ridge is not None else _gcv(values, strength, m)
     weight = vectors @ (loads / (values + chosen)[:, None])
     residual = _share(float(_missed(values, strength, m.spread_y, np.asarray([chosen]))[0]), m)
-    report: dict[str, int | float | str] = {"method": "affine", "ridge": chosen, **_report(m, residual)}
-    return Affine(weight=weight, bias=_bias(m, weight), normalize=normalize, report=report)
+    bias, stretch = _bias(m, weight, float((values * strength / np.square(values + chosen)).sum()), normalize)
+    report: _Report = {"method": "affine", "ridge": chosen, **stretch, **_report(m, residual)}
+    return Affine(weight=weight, bias=bias, normalize=normalize, report=report)
 
 
 def lowrank(m: Moments, *, normalize: bool, rank: int | None = None, ridge: float | None = None) -> LowRank:
@@ -74,11 +85,12 @@ def lowrank(m: Moments, *, normalize: bool, rank: int | None = None, ridge: floa
     enough = 1 + int(np.searchsorted(np.cumsum(strength), _KEPT * strength.sum()))
     r = min(len(s), enough if rank is None else int(rank))
     inner = u[:, :r] * s[:r] / roots  # the map from the eigenvectors of Cxx to those r dimensions
-    reached = 2 * float((inner * (loads @ vt[:r].T)).sum()) - float((np.square(inner) * values[:, None]).sum())
-    residual = _share(m.spread_y - reached, m)
+    kept = float((np.square(inner) * values[:, None]).sum())
+    residual = _share(m.spread_y - 2 * float((inner * (loads @ vt[:r].T)).sum()) + kept, m)
     down, up = vectors @ inner, vt[:r]
-    report: dict[str, int | float | str] = {"method": "lowrank", "rank": r, "ridge": chosen, **_report(m, residual)}
-    return LowRank(down=down, up=up, bias=_bias(m, down @ up), normalize=normalize, report=report)
+    bias, stretch = _bias(m, down @ up, kept, normalize)
+    report: _Report = {"method": "lowrank", "rank": r, "ridge": chosen, **stretch, **_report(m, residual)}
+    return LowRank(down=down, up=up, bias=bias, normalize=normalize, report=report)
 
 
 def _loads(m: Moments) -> tuple[Array, Array, Array]:
@@ -111,9 +123,11 @@ def _gcv(values: Array, strength: Array, m: Moments) -> float:
     return float(ridges[np.argmin(score)])
 
 
-def _bias(m: Moments, weight: Array) -> Array:
-    bias: Array = m.mean_y - m.mean_x @ weight
-    return bias
+def _bias(m: Moments, weight: Array, kept: float, normalize: bool) -> tuple[Array, dict[str, float]]:
+    """The shift of a map that keeps a spread `kept`, the trace of W^T Cxx W, and where directions count its stretch."""
+    stretch = float(np.sqrt(m.spread_y / kept)) if normalize and kept > 0 else 1.0
+    bias: Array = m.mean_y / stretch - m.mean_x @ weight
+    return bias, {"stretch": stretch} if normalize else {}
 
 
 def _report(m: Moments, residual: float) -> dict[str, int | float]:

@@ -17,7 +17,7 @@ from align.moments import Progress
 from registry.errors import InvalidInput
 from registry.transforms import Transform
 
-__all__ = ["Course", "Drawn", "descend"]
+__all__ = ["Course", "Drawn", "Network", "descend"]
 
 _IN_MEMORY = 1 << 30  # bytes of pairs that are read once and kept on the device; of more, each batch is read anew
 _PATIENCE = 8  # epochs without a better score after which a fit ends

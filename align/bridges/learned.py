@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,17 +13,22 @@ from torch.nn import functional
 
 from align.bridges import closed
 from align.bridges.batches import Batches, Validation
-from align.bridges.descent import Course, Drawn, descend
+from align.bridges.descent import Course, Drawn, Network, descend
 from align.bridges.networks import NearlyOrthogonal, Residual, deviation, supervised_contrast
 from align.moments import Moments, Progress
 from registry.errors import InvalidInput
 from registry.transforms import Affine, Mlp, Transform
 from registry.vectors import Array
+from registry.vectors import normalize as unit_rows
 
 __all__ = ["fct", "lambda_orthogonal", "mlp"]
 
 _DECAY = 0.1
 _TEMPERATURE = 0.1
+_SAMPLE = 4096  # rows by which the spread of a map is known well enough
+_HALVINGS = 12
+
+T = TypeVar("T", Affine, Mlp)
 
 
 def mlp(
@@ -44,7 +50,8 @@ def mlp(
     x (n, ds), y (n, dt), arrays or memory maps, of which batches are read. The linear part starts as the ridge map of
     `align.fit(..., "affine")`, the hidden layer (default width: twice the wider side, at least 512) adds nothing at first,
     and both are trained: on 1 - cosine where directions count, else on the share of the target's variance that is missed.
-    The epoch that does best on held-out pairs is kept, so the result never does worse on them than the ridge map.
+    The epoch that does best on held-out pairs is kept, so the result never does worse on them than the ridge map. Where
+    directions count, both are stretched about the target's mean first, as the maps in closed form are.
 
     The report says how many pairs were learned from and held out, how many epochs ran and which was kept, and how the
     start and the result score on the held-out pairs: see `Batches.score`. On the CPU the result is the same bit for bit
@@ -124,7 +131,7 @@ def lambda_orthogonal(
     course = Course(epochs, lr, batch, seed, device, progress)
     batches = Batches(x, y, labels=labels, normalize=normalize, validation=validation, seed=seed)
     m = batches.moments(("xx", "xy"))
-    start = closed.orthogonal(m, normalize=normalize)
+    start = closed.orthogonal(m, normalize=False)
     size = float(start.report["scale"])
     # Of directions only the ratio of weight and bias counts.
     bias, scale = (start.bias / size, 1.0) if normalize else (start.bias, size)
@@ -144,7 +151,7 @@ def lambda_orthogonal(
         score = batches.score(transform, m.spread_y)
         return score - float(_contrast(torch.tensor(transform.apply(batches.held.x)), held))
 
-    best, facts = descend(network, batches, course, loss=loss, judge=judge)
+    best, facts = _trained(network, batches, course, m, loss=loss, judge=judge)
     away = float(deviation(torch.tensor(best.weight / scale)))
     report = {"method": "lambda-orthogonal", "lam": float(lam), "strict": strict, "scale": scale, "deviation": away}
     return replace(best, report={**report, **facts})
@@ -152,13 +159,57 @@ def lambda_orthogonal(
 
 def _residual(method: str, batches: Batches, widths: tuple[int, ...], course: Course) -> Mlp:
     m = batches.moments()
-    start = closed.affine(m, normalize=batches.normalize)
+    start = closed.affine(m, normalize=False)
     beside = None if batches.held.side is None else batches.side_scale()
     network = Residual(start, m, widths, beside, course.seed)
-    distance = _distance(batches, m)
-    best, facts = descend(network, batches, course, loss=distance, judge=lambda t: batches.score(t, m.spread_y))
+
+    def judge(transform: Transform) -> float:
+        return batches.score(transform, m.spread_y)
+
+    best, facts = _trained(network, batches, course, m, loss=_distance(batches, m), judge=judge)
     report = {"method": method, "hidden": widths[0], "layers": len(widths), "ridge": start.report["ridge"], **facts}
     return replace(best, report=report)
+
+
+def _trained(
+    network: Network[T],
+    batches: Batches,
+    course: Course,
+    m: Moments,
+    *,
+    loss: Callable[[Tensor, Drawn], Tensor],
+    judge: Callable[[Transform], float],
+) -> tuple[T, dict[str, int | float]]:
+    """The better of the start and what `descend` makes of it, both stretched, and the facts of the fit."""
+    first = network.transform(batches.normalize)
+    best, facts = descend(network, batches, course, loss=loss, judge=judge)
+    if batches.normalize:
+        first, best = (_stretched(t, batches, m) for t in (first, best))
+    started, score = judge(first), judge(best)
+    if score <= started:
+        best, score, facts = first, started, {**facts, "kept_epoch": 0}
+    return best, {**facts, "start_score": started, "score": score}
+
+
+def _stretched(transform: T, batches: Batches, m: Moments) -> T:
+    """The map with so much of its shift taken off that unit rows spread as the target's do; see `align.bridges.closed`.
+
+    The spread of a map that is not linear, or was trained on cosines, is known only from rows that went through it.
+    """
+    few = np.linspace(0, len(batches.train) - 1, min(len(batches.train), _SAMPLE)).astype(np.int64)
+    rows = batches.rows(batches.train[few])
+    mapped = replace(transform, normalize=False).apply(rows.x, rows.side if transform.side_dim else None)
+    mean = mapped.mean(axis=0)
+
+    def spread(part: float) -> float:
+        center = unit_rows(mapped - np.float32(part) * mean).mean(axis=0)
+        return 1 - float(center @ center)
+
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if spread(middle) < m.spread_y else (low, middle)
+    return replace(transform, bias=transform.bias - low * mean)  # type: ignore[attr-defined, call-arg]
 
 
 def _distance(batches: Batches, m: Moments) -> Callable[[Tensor, Drawn], Tensor]:

@@ -9,6 +9,7 @@ import click
 
 from registry.cli.context import Context, pass_context
 from registry.errors import InvalidInput
+from registry.transforms.similarities import WIDTHS
 
 if TYPE_CHECKING:
     from registry.embedded import Registry
@@ -17,15 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["anchors", "frozen", "k_option", "quantum_option", "relative", "sampled", "similarity_option"]
 
-# Repeated from `align.anchors` and `registry.transforms.similarities`, since `--help` imports no NumPy.
-STRATEGIES = ("uniform", "fps", "kmeans", "prototype")
-SIMILARITIES = ("cosine", "whitened", "l2", "product")
+STRATEGIES = ("uniform", "fps", "kmeans", "prototype")  # of `align.anchors`, which `--help` does not import
 
 _MOST = 100_000  # items to choose among, so that memory stays bounded
 
 k_option = click.option("-k", type=click.IntRange(min=1), default=300, show_default=True, help="How many anchors.")
 similarity_option = click.option(
-    "--similarity", type=click.Choice(SIMILARITIES), default="cosine", show_default=True,
+    "--similarity", type=click.Choice(list(WIDTHS)), default="cosine", show_default=True,
     help="What the space measures; whitened with prototypes finds the most as a rule, product has 4 dimensions an anchor.",
 )  # fmt: skip
 quantum_option = click.option(

@@ -11,7 +11,7 @@ from typing import Any, cast
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.errors import Unmeasured
+from registry.errors import Incompatible, Unmeasured
 from registry.paths import Graph, incompatible
 from registry.refs import is_relative, prefix_of
 from registry.services import models
@@ -71,7 +71,8 @@ def best_meeting(
             yield (cell.query_path, cell.gallery_path), cell, (True, cell.measurement)
 
     ways = graph.meet(query, gallery, beside=beside)
-    return _best(ways, cells, lambda p: ((*cut, *p.query), p.gallery), query, gallery, allow_unmeasured, paired=True)
+    missing = incompatible(query, gallery, paired=True, needs_side=not beside and graph.needs_side(query, gallery))
+    return _best(ways, cells, lambda p: ((*cut, *p.query), p.gallery), missing, allow_unmeasured=allow_unmeasured)
 
 
 def best_lead(session: Session, graph: Graph, source: str, target: str, *, allow_unmeasured: bool) -> Path:
@@ -94,23 +95,22 @@ def best_lead(session: Session, graph: Graph, source: str, target: str, *, allow
                     yield _uncut(steps), cell, (other == end and not rest, cell.measurement, other, rest)
 
     ways = graph.lead(source, target)
-    return _best(ways, cells, lambda p: _uncut((*cut, *p.query)), source, target, allow_unmeasured, paired=False)
+    missing = incompatible(source, target)
+    return _best(ways, cells, lambda p: _uncut((*cut, *p.query)), missing, allow_unmeasured=allow_unmeasured)
 
 
 def _best(
     ways: Iterator[Path],
     cells: Callable[[], Iterable[_Speaking]],
     key: Callable[[Path], Any],
-    source: str,
-    target: str,
-    allow_unmeasured: bool,
+    missing: Incompatible,
     *,
-    paired: bool,
+    allow_unmeasured: bool,
 ) -> Path:
-    """The best of `ways` by what `cells` were measured; `key` is that of a way."""
+    """The best of `ways` by what `cells` were measured; `key` is that of a way, `missing` the error if there is none."""
     first = next(ways, None)
     if first is None:
-        raise incompatible(source, target, paired=paired)
+        raise missing
     if all(_by_definition(step) for step in (*first.query, *first.gallery)):
         return first
     candidates = [(key(path), path) for path in chain((first,), ways)]
@@ -127,7 +127,7 @@ def _best(
     if allow_unmeasured:
         return first
     raise Unmeasured(
-        f"{source} reaches {target} by {first}, but nobody measured how well: run 'samespace evaluate BENCHMARK' "
+        f"{first.source} reaches {first.target} by {first}, but nobody measured how well: run 'samespace evaluate BENCHMARK' "
         "on a benchmark that both sides have embedded, or pass allow_unmeasured=True"
     )
 

@@ -207,7 +207,8 @@ def _scale_to_unit(y: Array) -> Array:
             return normalize(y)
         y /= length
         return y
-    lengths = np.sqrt(np.vecdot(y, y))
+    with np.errstate(over="ignore"):  # becomes infinity, and `normalize` knows what to do then
+        lengths = np.sqrt(np.vecdot(y, y))
     if not (lengths.min(initial=1) > _SHORT and lengths.max(initial=1) < _LONG):
         return normalize(y)
     y /= lengths[:, None]

@@ -90,7 +90,7 @@ class TestGalleryLoss:
         h.requires_grad_()
         got = losses.gallery_loss(h, stored, torch.full((len(p),), 99), y, scale=4.0)
         got.backward()
-        assert float(got) == 0
+        assert got.item() == 0
         assert torch.isfinite(h.grad).all()
 
 

@@ -51,7 +51,7 @@ def score(digits: Dataset, queries: np.ndarray, gallery: np.ndarray) -> float:
         ("lce", {}),
         ("bt2", {"dim": WIDE}),
         ("oca", {"dim": WIDE}),
-        ("oca", {"dim": WIDE, "gallery_weight": 1.0}),
+        ("oca", {"dim": WIDE, "gallery_weight": 1.0, "instance_weight": 1.0}),
         ("oca", {"dim": WIDE, "nested": (4, 8)}),
     ],
 )

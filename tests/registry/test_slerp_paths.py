@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from registry.errors import DimensionMismatch, Incompatible, InvalidInput, NotFound
-from registry.transforms import Mlp, Slerp
+from registry.transforms import Affine, Mlp, Slerp
 from registry.transforms.slerp import interpolate
 
 LABELS = np.arange(400) % 8
@@ -62,12 +62,51 @@ def test_a_search_with_both_vectors_goes_between_them(bridged):
 def test_without_the_old_vectors_there_is_no_way(bridged):
     bridged.evaluate("b")
     _, new = views()
-    with pytest.raises(Incompatible, match="cannot be compared"):
-        bridged.search("g", new[:5], version="m/2", k=3)
+    with pytest.raises(Incompatible, match=r"needs each query embedded by m/1 too; search with side=\{'m/1'") as caught:
+        bridged.search("g", new[:5], version="m/2", k=3, allow_unmeasured=True)
+    assert "\n" not in str(caught.value)
+    for call in (
+        lambda: bridged.convert(new[:5], source="m/2", into="m/1", allow_unmeasured=True),
+        lambda: bridged.fetch("g", ids=[0], into="m/2", allow_unmeasured=True),
+        lambda: bridged.scan("g", into="m/2", allow_unmeasured=True),
+    ):
+        with pytest.raises(Incompatible, match="samespace fit orthogonal"):
+            call()
+
+
+def test_it_is_no_step_of_a_longer_way(bridged):
+    """m/3 -> m/2 -> m/1 by a map and then a slerp would need vectors that nobody has."""
+    bridged.register_version("m", dim=6)
+    bridged.add_transform(Affine(weight=np.eye(6), bias=np.zeros(6)), source="m/3", target="m/2")
+    old, new = views()
     with pytest.raises(Incompatible):
-        bridged.convert(new[:5], source="m/2", into="m/1")
-    with pytest.raises(Incompatible):
-        bridged.fetch("g", ids=[0], into="m/2")
+        bridged.search("g", new[:5], version="m/3", side={"m/1": old[:5]}, allow_unmeasured=True)
+    bridged.append("b", version="m/3", ids=np.arange(400), vectors=new)
+    measured = bridged.evaluate("b").evaluations
+    assert {e.kinds for e in measured if (e.query, e.gallery) == ("m/3", "m/1") and e.role == "path"} == set()
+
+
+def test_a_side_is_of_use_only_to_the_version_that_it_names(bridged):
+    """Vectors of two versions have one width: which ones they are is said, never guessed."""
+    bridged.register_version("m", dim=6)
+    old, new = views()
+    with pytest.raises(Incompatible, match="embedded by m/1 too"):
+        bridged.search("g", new[:5], version="m/2", side={"m/3": old[:5]}, allow_unmeasured=True)
+
+
+def test_the_best_measured_way_is_taken_slerp_or_not(bridged):
+    old, new = views()
+    bad = Slerp(weight=np.eye(6), bias=np.zeros(6), alpha=1.0)
+    better = Affine(weight=TURN, bias=np.zeros(6))
+    for transform in (bad, better):
+        bridged.add_transform(transform, source="m/2", target="m/1")
+    bridged.evaluate("b")
+    with_side = bridged.search("g", new[:5], version="m/2", side={"m/1": old[:5]}).path["m/1"]
+    without = bridged.search("g", new[:5], version="m/2").path["m/1"]
+    assert with_side.kinds == ("slerp",)
+    assert bridged.transform(with_side.query[0]).alpha == 0.5
+    assert without.kinds == ("affine",)
+    assert with_side.evidence.value > without.evidence.value
 
 
 @pytest.mark.parametrize(
@@ -77,6 +116,7 @@ def test_without_the_old_vectors_there_is_no_way(bridged):
         ({"m/1": np.ones((5, 7))}, DimensionMismatch, "side by m/1"),
         ({"m/9": np.ones((5, 6))}, NotFound, "m/9"),
         ({"m/1": np.full((5, 6), np.nan)}, InvalidInput, "side by m/1"),
+        (np.ones((5, 6)), InvalidInput, "side must map versions to the queries' vectors"),
     ],
 )
 def test_a_side_that_does_not_fit_is_refused(bridged, side, error, message):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from registry import connect, transforms
 from registry.errors import BadVector, CorruptFile, DimensionMismatch, InvalidInput, SamespaceError
-from registry.transforms import Affine, Orthogonal, Prefix, Relative, SpaceTag, loads
+from registry.transforms import Affine, LowRank, Mlp, Orthogonal, Prefix, Relative, SpaceTag, loads
 
 RNG = np.random.default_rng(0)
 
@@ -27,6 +27,15 @@ ALL = {
     "prefix": Prefix(from_dim=6, to_dim=4),
     "orthogonal": Orthogonal(weight=np.linalg.qr(some(6, 6))[0], bias=some(6), report={"r2": 0.1, "note": "ünï"}),
     "affine": Affine(weight=some(6, 3), bias=some(3), normalize=False, report={"nested": {"a": [1, None, True]}}),
+    "lowrank": LowRank(down=some(6, 2), up=some(2, 5), bias=some(5)),
+    "mlp": Mlp(weight=some(6, 3), bias=some(3), layers=((some(6, 7), some(7)),), out=some(7, 3)),
+    "deep": Mlp(
+        weight=some(6, 3),
+        bias=some(3),
+        layers=((some(6, 7), some(7)), (some(7, 4), some(4))),
+        out=some(4, 3),
+        normalize=False,
+    ),
     "relative": Relative(anchors=some(5, 6)),
     "whitened": Relative(anchors=some(5, 6), similarity="whitened", mean=some(6), precision=np.eye(6), normalize=False),
     "l2": Relative(anchors=some(5, 6), similarity="l2", normalize=False),
