@@ -209,7 +209,7 @@ def _stretched(transform: T, batches: Batches, m: Moments) -> T:
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if spread(middle) < m.spread_y else (low, middle)
-    return replace(transform, bias=transform.bias - low * mean)  # type: ignore[attr-defined, call-arg]
+    return replace(transform, bias=transform.bias - low * mean)
 
 
 def _distance(batches: Batches, m: Moments) -> Callable[[Tensor, Drawn], Tensor]:
