@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("retrieval", "fit_orthogonal", "search", "oca_digits")
+BENCHMARKS = ("retrieval", "fit_orthogonal", "search", "cka", "relative", "apply_one", "train_step", "oca_digits")
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 OLD_DIM, EXTRA = 128, 32
 METRICS = ("cmc@1", "map")
 OLD, INDEPENDENT, SIMPLEX_OLD = "old", "independent", "dsimplex old"
-OURS = "oca + gallery (ours)"
+OURS = "oca + gallery + instance (ours)"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def configs(task: Task, seed: int) -> dict[str, tuple[TrainConfig, str | None]]:
         "oca, published": (published, OLD),
         "oca": (TrainConfig(method="oca", **wide, **aligned), OLD),
         "bt2": (TrainConfig(method="bt2", **wide, **aligned), OLD),
-        OURS: (TrainConfig(method="oca", **wide, **{**aligned, "gallery_weight": 1.0}), OLD),
+        OURS: (TrainConfig(method="oca", **wide, **{**aligned, "gallery_weight": 1.0, "instance_weight": 2.0}), OLD),
     }
     if task.simplex:
         made[SIMPLEX_OLD] = (TrainConfig(method="dsimplex", **old), None)
