@@ -22,7 +22,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 
 from bench.spaces import SEED, Spaces
-from bench.words import measure
+from bench.spaces_report import measure
 
 FILE = Path(__file__).parents[1] / "../shared/data/stsb_multi_mt.npz"
 PICTURE = Path(__file__).parents[1] / "docs/pictures/sentences.svg"

@@ -1,4 +1,4 @@
-"""Tables and the picture of `bench.words` and `bench.sentences`."""
+"""What `bench.words` and `bench.sentences` print and draw."""
 
 from __future__ import annotations
 
@@ -10,14 +10,44 @@ from typing import Any
 import numpy as np
 
 from align.anchors import STRATEGIES
-from bench.report import table
-from bench.spaces import FOLLOWED, SKIPPED, TRAINED, UNSEEN, WAYS, Pair, Score, Spaces
+from bench.measuring import load, timed
+from bench.report import header, table
+from bench.spaces import (
+    FOLLOWED,
+    SEED,
+    SKIPPED,
+    TRAINED,
+    UNSEEN,
+    WAYS,
+    Pair,
+    Score,
+    Spaces,
+    over_anchors,
+    over_pairs,
+    run,
+)
 
 Found = Mapping[str, Mapping[int, Mapping[Pair, Any]]]
 """R@1, MRR and Jaccard (3,) by way of comparing, by number of pairs or of anchors, by pair of models."""
 
 _FOLLOWED = [f"{strategy}, {way}" for strategy, way in FOLLOWED]
 _ANCHORED = [f"{strategy}, {way}" for strategy in (*STRATEGIES, "learned") for way in WAYS]
+
+
+def measure(given: Spaces, *, quick: bool, picture: Path, title: str) -> None:
+    """Measure, print and draw for any spaces."""
+    most = len(next(iter(given.train.values())))
+    sizes = [n for n in ((250, 1000, 4000) if quick else (100, 250, 500, 1000, 2000, 4000, 8000)) if n <= most]
+    counts = (50, 300) if quick else (50, 100, 200, 300, 600)
+    first, second = over_pairs(given, sizes), over_anchors(given, counts, sizes[-1])
+    seconds, scores = timed(lambda: run(given, [*first, *second]))
+    pairs = gathered([s for found in scores[: len(first)] for s in found], by_anchors=False)
+    anchors = gathered([s for found in scores[len(first) :] for s in found], by_anchors=True)
+    print(header(seed=SEED) + f"load {load()}; {seconds:.0f} s; in per cent; {title}\n")
+    print(tables(given, pairs, anchors, sizes, counts))
+    if not quick:
+        draw(pairs, anchors, picture, title)
+        print(f"\npicture: {picture.relative_to(Path(__file__).parents[1])}")
 
 
 def gathered(scores: Sequence[Score], *, by_anchors: bool) -> Found:

@@ -16,10 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import spaces_report
-from bench.measuring import load, timed
-from bench.report import header
-from bench.spaces import SEED, Spaces, over_anchors, over_pairs, run
+from bench.spaces import SEED, Spaces
+from bench.spaces_report import measure
 
 FILE = Path(__file__).parents[1] / "../shared/data/wordvecs_wiki_derived.npz"
 PICTURE = Path(__file__).parents[1] / "docs/pictures/words.svg"
@@ -51,22 +49,6 @@ def main() -> None:
     if not FILE.is_file():
         sys.exit(f"skipped: the word vectors are not at {FILE.resolve()}; see the README of the shared data")
     measure(spaces(), quick=options.quick, picture=PICTURE, title="1,000 words across four models")
-
-
-def measure(given: Spaces, *, quick: bool, picture: Path, title: str) -> None:
-    """Measure, print and draw for any spaces."""
-    most = len(next(iter(given.train.values())))
-    sizes = [n for n in ((250, 1000, 4000) if quick else (100, 250, 500, 1000, 2000, 4000, 8000)) if n <= most]
-    counts = (50, 300) if quick else (50, 100, 200, 300, 600)
-    first, second = over_pairs(given, sizes), over_anchors(given, counts, sizes[-1])
-    seconds, scores = timed(lambda: run(given, [*first, *second]))
-    pairs = spaces_report.gathered([s for found in scores[: len(first)] for s in found], by_anchors=False)
-    anchors = spaces_report.gathered([s for found in scores[len(first) :] for s in found], by_anchors=True)
-    print(header(seed=SEED) + f"load {load()}; {seconds:.0f} s; in per cent; {title}\n")
-    print(spaces_report.tables(given, pairs, anchors, sizes, counts))
-    if not quick:
-        spaces_report.draw(pairs, anchors, picture, title)
-        print(f"\npicture: {picture.relative_to(Path(__file__).parents[1])}")
 
 
 if __name__ == "__main__":

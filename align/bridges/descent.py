@@ -30,20 +30,16 @@ class Network(Protocol[T_co]):
     """What can be trained: a module of torch that stands for a transform."""
 
     def __call__(self, x: Tensor, side: Tensor | None) -> Tensor:
-        """Map x (n, ds), with side (n, s) where there is one, to (n, dt)."""
-        ...
+        """Map x (n, ds), and side (n, s) if there is one, to (n, dt)."""
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
-        """What is learned."""
-        ...
+        """What is trained."""
 
     def to(self, device: str) -> Any:
-        """Move it to a device."""
-        ...
+        """Move all of it to a device."""
 
     def transform(self, normalize: bool) -> T_co:
-        """What is learned so far, as a transform."""
-        ...
+        """What is learned so far."""
 
 
 @dataclass(frozen=True, slots=True)
