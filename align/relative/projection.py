@@ -53,7 +53,8 @@ def project(
     or 0 is off. `normalize` is for spaces of directions: rows, and `data`, are scaled to length 1 first.
 
     `device`: None takes a GPU if there is one, else NumPy; "cpu" is NumPy, anything else a device of torch. `out`
-    (n, width) float32, such as a memory map, is filled and returned instead of a new array.
+    (n, width) float32, such as a memory map, is filled and returned instead of a new array; it holds the rows up to the
+    bad one's block where one is refused.
 
     Raises:
         DimensionMismatch: x, anchors and data are of different widths.
