@@ -158,9 +158,8 @@ def _compared(
     vectors = {name: anchors.vectors(x, unit=True) for name, x in rows.items()}
     name = f"{strategy}, {way}"
     if way == "inverse":
-        cutoff = 0.05 if strategy in ("prototype", "learned") else 1e-6
         for a, b in pairs:
-            back = inverse(vectors[a], vectors[b], cutoff=cutoff)
+            back = inverse(vectors[a], vectors[b])
             yield name, n, k, (a, b), spaces.score((a, b), back.apply(spaces.test[a]), spaces.test[b])
         return
     relative = {

@@ -30,7 +30,7 @@ from bench.spaces import (
 Found = Mapping[str, Mapping[int, Mapping[Pair, Any]]]
 """R@1, MRR and Jaccard (3,) by way of comparing, by number of pairs or of anchors, by pair of models."""
 
-_FOLLOWED = [f"{strategy}, {way}" for strategy, way in FOLLOWED]
+_FOLLOWED = [*(f"{strategy}, {way}" for strategy, way in FOLLOWED), UNSEEN]
 _ANCHORED = [f"{strategy}, {way}" for strategy in (*STRATEGIES, "learned") for way in WAYS]
 
 
@@ -70,7 +70,7 @@ def tables(spaces: Spaces, pairs: Found, anchors: Found, sizes: Sequence[int], c
     """All tables in Markdown; in per cent."""
     a, b = spaces.detail
     few = counts[-2] if len(counts) > 1 else counts[-1]
-    plain = [name for name in pairs if name not in TRAINED]
+    plain = sorted((name for name in pairs if name not in TRAINED), key=_order)
     every = [*plain, *(name for name in TRAINED if name in pairs)]
     anchored = [name for name in _ANCHORED if name in anchors]
     left_out = "; ".join(f"{name}: {why}" for name, why in SKIPPED.items())
@@ -89,6 +89,11 @@ def tables(spaces: Spaces, pairs: Found, anchors: Found, sizes: Sequence[int], c
     return "\n\n".join(f"{title}\n\n{body}" for title, body in zip(parts[::2], parts[1::2], strict=True))
 
 
+def _order(name: str) -> int:
+    """What needs no pairs, then bridges, then anchors."""
+    return 0 if name == "absolute" else 2 + _FOLLOWED.index(name) if name in _FOLLOWED else 1
+
+
 def _over(found: Found, names: Sequence[str], numbers: Sequence[int], cell: Any) -> str:
     rows = []
     for name in names:
@@ -96,7 +101,7 @@ def _over(found: Found, names: Sequence[str], numbers: Sequence[int], cell: Any)
         given = by.get(0)  # what needs no pairs is the same for any number
         values = [cell(cells) if (cells := by.get(n, given)) else None for n in numbers]
         if any(value is not None for value in values):
-            rows.append((name, *("" if value is None else f"{100 * value[0]:.1f}" for value in values)))
+            rows.append((_titled(name), *("" if value is None else f"{100 * value[0]:.1f}" for value in values)))
     return table(("", *(f"{n:,}" for n in numbers)), rows)
 
 
@@ -106,8 +111,12 @@ def _full(found: Found, names: Sequence[str], number: int, detail: Pair) -> str:
         cells = found[name].get(number, found[name].get(0))
         if cells:
             overall = "" if name in TRAINED else _triple(mean(cells))
-            rows.append((name, overall, _triple(cells[detail]) if detail in cells else ""))
+            rows.append((_titled(name), overall, _triple(cells[detail]) if detail in cells else ""))
     return table(("", "mean", f"{detail[0]} in {detail[1]}"), rows)
+
+
+def _titled(name: str) -> str:
+    return f"relative: {name}" if ", " in name else name
 
 
 def _triple(score: Any) -> str:
@@ -135,18 +144,26 @@ def draw(pairs: Found, anchors: Found, path: Path, title: str) -> None:
 
 def _pairs_panel(axes: Any, found: Found) -> None:
     markers = "osD^vP*XhH<>"
-    for i, (name, by) in enumerate((n, b) for n, b in found.items() if n not in TRAINED):
+    for i, name in enumerate(sorted((n for n in found if n not in TRAINED), key=_order)):
+        by = found[name]
         numbers = sorted(by)
         values = [100 * mean(by[n])[0] for n in numbers]
         if name == UNSEEN:
-            axes.plot(numbers, values, "k*", ms=9, label=name)
+            axes.plot(numbers, values, "k*", ms=9, label=_titled(name))
             continue
         if numbers == [0]:
             axes.axhline(values[0], color="0.5", lw=1, ls=":", label=name)
             continue
         style = "--" if name in _FOLLOWED else "-"
         axes.plot(
-            numbers, values, style, marker=markers[i % len(markers)], ms=4, lw=1.3, color=f"C{i % 10}", label=name
+            numbers,
+            values,
+            style,
+            marker=markers[i % len(markers)],
+            ms=4,
+            lw=1.3,
+            color=f"C{i % 10}",
+            label=_titled(name),
         )
     axes.set_xscale("log")
     axes.set_xlabel("pairs, or items to choose at most 300 anchors from")

@@ -34,7 +34,6 @@ _HELD_OUT = 1000  # items, at most, that decide when to stop
 _BATCH = 512
 _CONTRAST = 0.05  # InfoNCE's temperature
 _PATIENCE = 4  # epochs without a better held-out loss
-_FLOOR = 1e-6  # of the whitening, as in `align.relative.transform`
 _HEAD_START = 2.0  # log of how much more the items of its prototype weigh for an anchor at first
 
 
@@ -212,7 +211,7 @@ def _disagreement(relative: Sequence[Tensor]) -> Tensor:
 def _version(rows: Array, held: int, pool: int, similarity: Similarity, device: str) -> _Version:
     moments = None
     if similarity == "whitened":
-        mean, precision, _ = whitening(rows[held:], _FLOOR, device="cpu")
+        mean, precision, _ = whitening(rows[held:], device="cpu")
         moments = (
             torch.tensor(mean, dtype=torch.float32, device=device),
             torch.tensor(precision, dtype=torch.float32, device=device),

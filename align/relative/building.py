@@ -20,13 +20,16 @@ __all__ = ["Data", "transform", "whitening"]
 
 Data = Array | Iterable[Array]
 
+_ENOUGH = 4  # rows for each dimension
+_FLOOR = 1e-6  # of the covariance's eigenvalues, in units of their mean
+
 
 def transform(
     anchor_vectors: npt.ArrayLike,
     similarity: Similarity = "cosine",
     *,
     data: Data | None = None,
-    floor: float = 1e-6,
+    floor: float | None = None,
     quantum: float | None = None,
     normalize: bool | None = None,
     device: str | None = None,
@@ -40,8 +43,9 @@ def transform(
     whitened needs `data`: rows (n, d) of the space, an array, a memory map or an iterator of chunks, read once for their
     mean and covariance, on `device` as `align.moments.accumulate` has it. The precision is the inverse of the covariance,
     whose eigenvalues are first raised to at least `floor` times their mean: directions in which the rows do not vary are
-    not blown up, and where all vary more than that, the invariance is exact but for float32. A larger floor is steadier
-    with few rows. Below 2 d rows a UserWarning says that the covariance is poorly known.
+    not blown up, and where all vary more than that, the invariance is exact but for float32. The default floor is 1e-6.
+    Below 4 d rows a UserWarning says that the covariance is poorly known, and the default is 1, which gives the exact
+    invariance up for similarities that are not noise; up to some 10 d rows that can still find more.
 
     Raises:
         InvalidInput: a bad `similarity`, `floor` or `quantum`, missing or needless `data`, data that does not vary, no
@@ -67,9 +71,9 @@ def transform(
     moments: dict[str, Any] = {}
     report: dict[str, Any] = {"similarity": similarity, "anchors": len(vectors)}
     if similarity == "whitened":
-        mean, precision, n = whitening(data, floor, normalize=bool(normalize), device=device)
+        mean, precision, facts = whitening(data, floor, normalize=bool(normalize), device=device)
         moments = {"mean": mean, "precision": precision}
-        report |= {"rows": n, "floor": float(floor)}
+        report |= facts
         vectors = as_rows(vectors, dim=len(mean), what="anchors")
     elif data is not None:
         raise InvalidInput(f"data is read for whitened similarity only: leave it out for {similarity}")
@@ -81,12 +85,13 @@ def transform(
 
 
 def whitening(
-    data: Data | None, floor: float, *, normalize: bool = False, device: str | None = None
-) -> tuple[Array, Array, int]:
-    """Mean (d,) and precision (d, d), float64, of rows, and how many there were; see `transform`."""
+    data: Data | None, floor: float | None = None, *, normalize: bool = False, device: str | None = None
+) -> tuple[Array, Array, dict[str, float]]:
+    """Mean (d,) and precision (d, d), float64, of rows, and for the report their number and the floor; see `transform`."""
     if data is None:
         raise InvalidInput("whitened similarity needs data: rows of the space, for their mean and covariance")
-    if isinstance(floor, bool) or not (isinstance(floor, int | float | np.floating) and 0 < floor < np.inf):
+    number = isinstance(floor, int | float | np.floating) and not isinstance(floor, bool)
+    if floor is not None and not (number and 0 < floor < np.inf):
         raise InvalidInput(f"floor must be a finite number above 0, got {floor!r:.80}")
     blocks = [data] if isinstance(data, np.ndarray) else data
     pairs = ((block, np.empty((len(block), 0), np.float32)) for block in blocks)
@@ -100,9 +105,12 @@ def whitening(
     d = len(m.mean_x)
     if m.n < 2 or not m.spread_x > 1e-12 * float(m.mean_x @ m.mean_x):
         raise InvalidInput(f"the {m.n} rows of data do not vary: a covariance needs at least two different ones")
-    if m.n < 2 * d:
-        message = f"{m.n} rows say little about a covariance of {d} dimensions: give {2 * d} or more"
+    few = m.n < _ENOUGH * d
+    if few:
+        message = f"{m.n} rows say little about a covariance of {d} dimensions: give {_ENOUGH * d} or more"
         warnings.warn(message, UserWarning, stacklevel=3)
+    if floor is None:
+        floor = 1.0 if few else _FLOOR
     values, vectors = np.linalg.eigh(m.part("xx"))
     steadied = np.maximum(values, floor * m.spread_x / d)
-    return m.mean_x, (vectors / steadied) @ vectors.T, m.n
+    return m.mean_x, (vectors / steadied) @ vectors.T, {"rows": m.n, "floor": float(floor)}

@@ -22,7 +22,7 @@ def inverse(
     subsets: int = 8,
     size: int | None = None,
     center: bool | None = None,
-    cutoff: float = 1e-6,
+    cutoff: float | None = None,
     seed: int = 0,
 ) -> Affine:
     """The map from a source space into a target space through their common relative space (arXiv 2406.15057).
@@ -41,8 +41,9 @@ def inverse(
     * `center` takes the anchors' mean off on each side, and puts the target's into the bias: representations that crowd
       on one side of the origin gain by it. By default that is done where there are more anchors than dimensions; with
       fewer it would cost one of the directions that they span.
-    * singular values of A_Y below `cutoff` times the largest count as zero. Prototypes lie close together: 0.05 to 0.1
-      suits them.
+    * singular values of A_Y below `cutoff` times the largest count as zero. By default that is 0.05, or less where the two
+      sides agree better: the relative difference |A_X A_X^T - A_Y A_Y^T| / |A_Y A_Y^T| of the anchors' own relative
+      representations, but never below 1e-6. So noise is not blown up, and an exact rotation is found exactly.
 
     The report holds `residual`, the share in [0, 1] of the target anchors' variance that the map misses, and `explained`,
     the rest; `rank` and `condition` are the worst of any subset's. A UserWarning says so where the rank is below dt.
@@ -65,15 +66,15 @@ def inverse(
     k, widest = len(x), max(x.shape[1], y.shape[1])
     check_count("subsets", subsets)
     check_seed(seed)
-    if isinstance(cutoff, bool) or not isinstance(cutoff, int | float | np.floating) or not 0 <= cutoff < 1:
-        raise InvalidInput(f"cutoff must be a number from 0 to below 1, got {cutoff!r:.80}")
+    _check_cutoff(cutoff)
     size = min(k, 2 * widest) if size is None else size
     check_count("size", size, most=k)
     center = k > widest if center is None else bool(center)
     shift_x, shift_y = (a.mean(axis=0) if center else np.zeros(a.shape[1]) for a in (x, y))
     x, y = x - shift_x, y - shift_y
     chosen = _subsets(y, subsets if size < k else 1, size, seed)
-    backs = [_pseudo_inverse(y[items], float(cutoff)) for items in chosen]
+    least = _difference(x, y) if cutoff is None else float(cutoff)
+    backs = [_pseudo_inverse(y[items], least) for items in chosen]
     weight = np.mean([x[items].T @ back for items, (back, _, _) in zip(chosen, backs, strict=True)], axis=0)
     rank, condition = min(r for _, r, _ in backs), max(c for _, _, c in backs)
     if not weight.any():
@@ -84,9 +85,22 @@ def inverse(
     residual = _residual(x @ weight, y)
     report = {
         "method": "inverse", "anchors": k, "subsets": len(chosen), "size": int(size), "centered": center, "rank": rank,
-        "condition": condition, "residual": residual, "explained": 1 - residual,
+        "cutoff": least, "condition": condition, "residual": residual, "explained": 1 - residual,
     }  # fmt: skip
     return Affine(weight=weight, bias=shift_y - shift_x @ weight, normalize=True, report=report)
+
+
+def _check_cutoff(cutoff: object) -> None:
+    number = isinstance(cutoff, int | float | np.floating) and not isinstance(cutoff, bool)
+    if cutoff is not None and not (number and 0 <= cutoff < 1):  # type: ignore[operator]
+        raise InvalidInput(f"cutoff must be a number from 0 to below 1, got {cutoff!r:.80}")
+
+
+def _difference(x: Array, y: Array) -> float:
+    """By how much the anchors' inner products on the two sides differ, from 1e-6 to 0.05; in O(k d^2)."""
+    own = np.square(y.T @ y).sum()
+    apart = np.square(x.T @ x).sum() + own - 2 * np.square(x.T @ y).sum()
+    return float(np.clip(np.sqrt(max(apart, 0.0) / own), 1e-6, 0.05)) if own > 0 else 0.05
 
 
 def _unit(anchors: npt.ArrayLike, what: str) -> Array:

@@ -27,7 +27,7 @@ def project(
     similarity: Similarity = "cosine",
     *,
     data: Data | None = None,
-    floor: float = 1e-6,
+    floor: float | None = None,
     quantum: float | None = None,
     normalize: bool = False,
     device: str | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from registry.errors import InvalidInput
@@ -57,11 +58,11 @@ class Linear(Transform):
             raise InvalidInput(f"weight must be (ds, dt) and bias (dt,), got {self.weight.shape} and {self.bias.shape}")
         freeze(self, "weight", "bias")
 
-    @property
+    @cached_property
     def source_dim(self) -> int:
         return int(self.weight.shape[0])
 
-    @property
+    @cached_property
     def target_dim(self) -> int:
         return int(self.weight.shape[1])
 

@@ -48,7 +48,7 @@ def test_anchors_just_enough_to_span():
 def test_equals_the_formula_for_one_subset():
     """That is x A_X^T pinv(A_Y^T), by NumPy's own pseudo-inverse, also between widths that differ."""
     a, b, x = some(30, 7), some(30, 4, 1), some(20, 7, 2)
-    back = inverse(a, b, subsets=1, size=30, center=False)
+    back = inverse(a, b, subsets=1, size=30, center=False, cutoff=0)
     expected = project(x, a) @ np.linalg.pinv(normalize(b).T.astype(np.float64))
     np.testing.assert_allclose(back.apply(x), normalize(expected), atol=1e-5)
     assert not back.bias.any()
@@ -57,7 +57,7 @@ def test_equals_the_formula_for_one_subset():
 def test_subsets_are_averaged():
     a = some(40, 3)
     b = a @ rotation(3) + 0.3 * some(40, 3, 5)
-    whole = [inverse(a, b, subsets=n, size=6, center=False, seed=3).weight for n in (1, 8)]
+    whole = [inverse(a, b, subsets=n, size=6, center=False, seed=3, cutoff=0).weight for n in (1, 8)]
     assert np.abs(whole[0] - whole[1]).max() > 1e-3
     singles = []
     for first in np.random.default_rng(3).permutation(40)[:8]:
@@ -78,6 +78,27 @@ def test_anchors_that_do_not_span_warn():
     with pytest.warns(UserWarning, match="span 3 of the target's 6 dimensions"):
         back = inverse(some(3, 6), some(3, 6, 1))
     assert np.isfinite(back.apply(some(5, 6))).all()
+
+
+def test_the_default_cutoff_is_the_noise():
+    a, turn = some(40, 4), rotation(4)
+    assert inverse(a, a @ turn).report["cutoff"] < 1e-5
+    cutoffs = [inverse(a, (a + noise * some(40, 4, 3)) @ turn).report["cutoff"] for noise in (1e-3, 1e-2, 1)]
+    units = normalize(a) - normalize(a).mean(0), normalize(a + 1e-2 * some(40, 4, 3))
+    units = units[0], units[1] - units[1].mean(0)
+    wanted = np.linalg.norm(units[0] @ units[0].T - units[1] @ units[1].T) / np.linalg.norm(units[1] @ units[1].T)
+    assert cutoffs[1] == pytest.approx(wanted, rel=1e-3)
+    assert cutoffs[0] < cutoffs[1] < cutoffs[2] == 0.05
+
+
+@pytest.mark.filterwarnings("ignore:the anchors span")
+def test_as_many_anchors_as_dimensions_do_not_blow_noise_up():
+    a, turn, x = some(30, 30), rotation(30), some(200, 30, 2)
+    noisy = (a + 0.2 * some(30, 30, 3)) @ turn
+    default, bare = (
+        np.einsum("ij,ij->i", inverse(a, noisy, **o).apply(x), normalize(x @ turn)).mean() for o in ({}, {"cutoff": 0})
+    )
+    assert default > bare + 0.05
 
 
 def test_cutoff_drops_directions_that_hardly_vary():

@@ -285,10 +285,17 @@ def test_a_dead_dimension_stays_finite():
         assert np.isfinite(project(x, x[:5], similarity)).all()
 
 
-def test_few_rows_warn():
+def test_few_rows_warn_and_are_not_trusted():
+    """Of 10 rows in 6 dimensions the precision keeps no direction that is weaker than their mean."""
+    x = data(10)
     with pytest.warns(UserWarning, match="10 rows say little about a covariance of 6 dimensions"):
-        found = project(data(10), data(4), "whitened")
-    assert np.isfinite(found).all()
+        to = transform(data(4), "whitened", data=x)
+    assert to.report["floor"] == 1
+    assert np.linalg.eigvalsh(to.precision).max() <= 6.001 / np.trace(np.cov(x.T, bias=True))
+    with pytest.warns(UserWarning, match="10 rows"):
+        given = transform(data(4), "whitened", data=x, floor=1e-6)
+    np.testing.assert_allclose(given.precision, np.linalg.inv(np.cov(x.T, bias=True)), rtol=1e-2, atol=1e-2)
+    assert transform(data(4), "whitened", data=data(24)).report["floor"] == 1e-6
 
 
 def test_no_rows_give_no_rows():
