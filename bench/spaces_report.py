@@ -171,7 +171,7 @@ def _pairs_panel(axes: Any, found: Found) -> None:
     axes.set_xticks(numbers, [f"{n:,}" for n in numbers], minor=False)
     axes.minorticks_off()
     axes.grid(alpha=0.25)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncol=4, frameon=False, fontsize=8)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.17), ncol=4, frameon=False, fontsize=8)
 
 
 def _anchors_panel(axes: Any, found: Found) -> None:

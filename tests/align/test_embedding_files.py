@@ -148,8 +148,8 @@ class TestParquet:
             assert len(str(found).splitlines()) == 1
 
     def test_memory_does_not_grow_with_the_file(self, tmp_path):
-        """One row group of 120 MB, in a process that may not hold it: read in blocks, and put together on disk."""
-        x = np.random.default_rng(0).standard_normal((60_000, 512), dtype=np.float32)
+        """One row group of 310 MB, in a process that may not hold it: read in blocks, and put together on disk."""
+        x = np.random.default_rng(0).standard_normal((160_000, 512), dtype=np.float32)
         flat = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), 512)
         pq.write_table(
             pa.table({"id": np.arange(len(x)), "vector": flat}), tmp_path / "v.parquet", row_group_size=len(x)
@@ -172,8 +172,8 @@ print(len(given), float(given.vectors[-1, -1]), peak - before)
         environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", "PYTHONPATH": os.pathsep.join(sys.path)}
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
         n, last, grew = done.stdout.split()
-        assert (int(n), float(last)) == (60_000, pytest.approx(float(x[-1, -1])))
-        assert float(grew) < 80, "MB; the vectors alone are 117"
+        assert (int(n), float(last)) == (160_000, pytest.approx(float(x[-1, -1])))
+        assert float(grew) < 160, "MB; the vectors alone are 312"
         assert [p.name for p in tmp_path.iterdir()] == ["v.parquet"], "the temporary file has no name to be left behind"
 
 
