@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from align import backbones
-from align.losses import Classifier
+from align.losses import Classifier, Rotation
 from align.prototypes import Kind
 from registry.errors import InvalidInput
 
@@ -28,6 +28,7 @@ _CHOICES = {
     "precision": get_args(Precision),
     "classifier": get_args(Classifier),
     "prototypes": get_args(Kind),
+    "rotation": get_args(Rotation),
 }
 _COUNTS = {"dim": 1, "epochs": 1, "batch": 1, "seed": 0, "shift": 0}
 _POSITIVE = ("lr", "scale", "align_scale", "contrast_scale")
@@ -61,7 +62,8 @@ class TrainConfig:
             of finding the old embedding of the very image in the batch (`losses.contrast_loss` at `contrast_scale`).
             Where either is above 0, the old embeddings of all training images are kept in memory, (n, d_old) float32.
         prototypes: whether the old class means of the frozen head are normalised ("unit") or not ("raw").
-        boundary_weight: of `lce`. distil_weight: of `bt2`. pull_weight, rotation_bias: of `oca` and `bt2`; the pull,
+        boundary_weight: of `lce`. distil_weight: of `bt2`. pull_weight, rotation (see
+            `losses.orthogonal_layer`), rotation_bias: of `oca` and `bt2`; the pull,
             which OCA's published code has and its figure has not, is 0 since it did not help on held-out images.
     Method `dsimplex`, which needs no old model, and with one adds the contrast with it:
         contrast_weight, contrast_scale: see `heads.SimplexHead`.
@@ -98,6 +100,7 @@ class TrainConfig:
     gallery_weight: float = 0.0
     instance_weight: float = 0.0
     pull_weight: float = 0.0
+    rotation: Rotation = "cayley"
     rotation_bias: bool = True
     boundary_weight: float = 1.0
     distil_weight: float = 1.0
@@ -168,6 +171,7 @@ class TrainConfig:
             align_scale=1.0,
             align_smoothing=0.1,
             prototypes="raw",
+            rotation="matrix_exp",
             rotation_bias=True,
             **{"scale": 1.0, **weights.get(method, {})},  # type: ignore[arg-type]
         )

@@ -159,7 +159,7 @@ class OcaHead(BctHead):
 
     def __init__(self, config: TrainConfig, olds: Sequence[Old], *, classes: int) -> None:
         super().__init__(config, olds, classes=classes)
-        self.rotation = losses.orthogonal_layer(config.dim, bias=config.rotation_bias)
+        self.rotation = losses.orthogonal_layer(config.dim, bias=config.rotation_bias, rotation=config.rotation)
 
     def terms(self, batch: _Batch) -> Terms:
         """The class loss of the rotated embedding, the alignment and the pull."""

@@ -156,10 +156,11 @@ def test_gradients_reach_embeddings_but_not_the_frozen_means(batch):
     assert p.grad is None
 
 
+@pytest.mark.parametrize("rotation", ["cayley", "matrix_exp"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_orthogonal_layer_keeps_angles_through_steps(bias):
+def test_orthogonal_layer_keeps_angles_through_steps(bias, rotation):
     torch.manual_seed(0)
-    layer = losses.orthogonal_layer(D, bias=bias)
+    layer = losses.orthogonal_layer(D, bias=bias, rotation=rotation)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
     x, target = torch.randn(32, D), torch.randn(32, D)
     first = layer.weight.detach().clone()
