@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from registry import evaluating, pairing, reading, writing
+from registry import evaluating, pairing, reading, searching, writing
 from registry.home import Home
 from registry.services import advice, anchors, audit, evidence, galleries, models, transforms
 from registry.transforms import Transform
@@ -234,7 +234,7 @@ class Registry:
         `side`: the same queries as older versions embed them, such as {"products/1": (q, d_old)}. Only then may a slerp
         bridge to that version be taken, which goes between the two.
         """
-        return reading.search(
+        return searching.search(
             self._home, gallery, queries, version=version, k=k, allow_unmeasured=allow_unmeasured,
             shortlist=shortlist, candidates=candidates, side=side,
         )  # fmt: skip

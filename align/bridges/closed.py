@@ -16,7 +16,7 @@ from registry.errors import InvalidInput
 from registry.transforms import Affine, LowRank, Orthogonal
 from registry.vectors import Array
 
-__all__ = ["affine", "lowrank", "orthogonal"]
+__all__ = ["affine", "lowrank", "orthogonal", "shift"]
 
 _Report = dict[str, int | float | str]
 
@@ -37,7 +37,7 @@ def orthogonal(m: Moments, *, normalize: bool) -> Orthogonal:
     scale = float(s.sum() / kept)
     residual = _share(m.spread_y - scale * float(s.sum()), m)
     weight = scale * rotation
-    bias, stretch = _bias(m, weight, scale * scale * kept, normalize)
+    bias, stretch = shift(m.mean_x, m.mean_y, weight, scale * scale * kept / m.spread_y, normalize)
     report: _Report = {"method": "orthogonal", "scale": scale, **stretch, **_report(m, residual)}
     return Orthogonal(weight=weight, bias=bias, normalize=normalize, report=report)
 
@@ -49,7 +49,8 @@ def affine(m: Moments, *, normalize: bool, ridge: float | None = None) -> Affine
     chosen = float(ridge) if ridge is not None else _gcv(values, strength, m)
     weight = vectors @ (loads / (values + chosen)[:, None])
     residual = _share(float(_missed(values, strength, m.spread_y, np.asarray([chosen]))[0]), m)
-    bias, stretch = _bias(m, weight, float((values * strength / np.square(values + chosen)).sum()), normalize)
+    kept = float((values * strength / np.square(values + chosen)).sum()) / m.spread_y
+    bias, stretch = shift(m.mean_x, m.mean_y, weight, kept, normalize)
     report: _Report = {"method": "affine", "ridge": chosen, **stretch, **_report(m, residual)}
     return Affine(weight=weight, bias=bias, normalize=normalize, report=report)
 
@@ -88,7 +89,7 @@ def lowrank(m: Moments, *, normalize: bool, rank: int | None = None, ridge: floa
     kept = float((np.square(inner) * values[:, None]).sum())
     residual = _share(m.spread_y - 2 * float((inner * (loads @ vt[:r].T)).sum()) + kept, m)
     down, up = vectors @ inner, vt[:r]
-    bias, stretch = _bias(m, down @ up, kept, normalize)
+    bias, stretch = shift(m.mean_x, m.mean_y, down @ up, kept / m.spread_y, normalize)
     report: _Report = {"method": "lowrank", "rank": r, "ridge": chosen, **stretch, **_report(m, residual)}
     return LowRank(down=down, up=up, bias=bias, normalize=normalize, report=report)
 
@@ -123,10 +124,15 @@ def _gcv(values: Array, strength: Array, m: Moments) -> float:
     return float(ridges[np.argmin(score)])
 
 
-def _bias(m: Moments, weight: Array, kept: float, normalize: bool) -> tuple[Array, dict[str, float]]:
-    """The shift of a map that keeps a spread `kept`, the trace of W^T Cxx W, and where directions count its stretch."""
-    stretch = float(np.sqrt(m.spread_y / kept)) if normalize and kept > 0 else 1.0
-    bias: Array = m.mean_y / stretch - m.mean_x @ weight
+def shift(
+    mean_x: Array, mean_y: Array, weight: Array, kept: float, normalize: bool
+) -> tuple[Array, dict[str, float]]:  # fmt: skip
+    """The bias (dt,) of a map whose rows spread `kept` times as the target's, and where directions count its stretch.
+
+    `kept` is tr(W^T Cxx W) / tr Cyy.
+    """
+    stretch = float(kept**-0.5) if normalize and kept > 0 else 1.0
+    bias: Array = mean_y / stretch - mean_x @ weight
     return bias, {"stretch": stretch} if normalize else {}
 
 

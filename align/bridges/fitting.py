@@ -85,7 +85,8 @@ def fit(
       Cxx. `ridge` overrides it; directions in which the source does not vary are left out, so 0 is safe.
     * lowrank: the same of at most `rank` dimensions (Izenman, 1975); see `align.bridges.closed.lowrank`.
 
-    All take the means off first and put the shift into the bias. The report holds `residual`, the share in [0, 1] of the
+    All take the means off first and put the shift into the bias, with `normalize` shortened by the report's `stretch`, see
+    `align.bridges.closed`. The report holds `residual`, the share in [0, 1] of the
     target's variance over these pairs that the map misses, and `explained`, the rest: how well it fits, not how well it
     retrieves. These read the pairs many times, an iterator's from temporary files:
 

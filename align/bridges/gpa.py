@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from align.bridges.closed import shift
 from align.bridges.correction import MOST_ROWS, correction
 from align.bridges.holdout import HeldOut
 from align.bridges.hub import Hub
@@ -204,8 +205,11 @@ def _star(v: _Versions, turned: list[Array], i: int, ref: int, unit: bool, facts
     scale = along / kept
     residual = min(1.0, max(0.0, 1 - scale * along / v.spread(ref)))
     weight = scale * rotation
-    bias = v.mean[v.parts[ref]] - v.mean[v.parts[i]] @ weight
-    report = {"method": "gpa", "scale": scale, "pairs": v.n, "residual": residual, "explained": 1 - residual, **facts}
+    spread = scale * scale * kept / v.spread(ref)
+    bias, stretch = shift(v.mean[v.parts[i]], v.mean[v.parts[ref]], weight, spread, unit and i != ref)
+    report = {
+        "method": "gpa", "scale": scale, **stretch, "pairs": v.n, "residual": residual, "explained": 1 - residual, **facts,
+    }  # fmt: skip
     return Orthogonal(weight=weight, bias=bias, normalize=unit, report=report)
 
 

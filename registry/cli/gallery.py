@@ -155,16 +155,23 @@ def _append_encoded(
     help="Find candidates by the first WIDTH dimensions, of a version trained with nested prefixes.",
 )
 @click.option("--candidates", type=click.IntRange(min=1), help="How many the shortlist finds; 10 k by default.")
+@click.option(
+    "--side",
+    multiple=True,
+    metavar="VERSION=FILE",
+    help="The same queries as an older version embeds them, a .npy file: a slerp bridge needs them. May be repeated.",
+)
 @pass_context
 def search(
     context: Context, name: str, version: str, queries: Path, k: int, allow_unmeasured: bool,
-    shortlist: int | None, candidates: int | None,
+    shortlist: int | None, candidates: int | None, side: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Find the items of gallery NAME that are closest to each query, whichever version stored them."""
+    beside = {ref: files.matrix(Path(file)) for ref, file in files.pairs(side, "--side").items()}
     with context.open() as reg:
         hits = reg.search(
             name, files.matrix(queries), version=version, k=k, allow_unmeasured=allow_unmeasured,
-            shortlist=shortlist, candidates=candidates,
+            shortlist=shortlist, candidates=candidates, side=beside,
         )  # fmt: skip
     found = [
         [(id, score) for id, score in zip(ids, scores, strict=True) if score > float("-inf")]

@@ -165,6 +165,22 @@ def test_slerp_is_registered_as_what_needs_the_old_query_too(fit, filled):
         assert reg.transform(info["id"]).side_dim == 8
 
 
+def test_a_search_across_slerp_is_told_the_old_query_as_well(fit, filled, samespace, tmp_path):
+    fit("slerp", "-o", "alpha=0.6")
+    new, old, _ = spaces()
+    with connect(filled) as reg:
+        reg.create_gallery("stored", id_type="int")
+        reg.append("stored", version="m/1", ids=np.arange(N), vectors=old)
+    np.save(tmp_path / "new.npy", new[:5])
+    np.save(tmp_path / "old.npy", old[:5])
+    search = ("--home", filled, "--json", "gallery", "search", "stored", "--version", "m/2", "--allow-unmeasured")
+    search += ("--queries", tmp_path / "new.npy", "-k", "3")
+    found = json.loads(samespace(*search, "--side", f"m/1={tmp_path / 'old.npy'}").stdout)
+    assert found["path"]["m/1"]["kinds"] == ["slerp"]
+    assert all(place in [hit["id"] for hit in hits] for place, hits in enumerate(found["hits"]))
+    assert "--side takes KEY=VALUE" in samespace(*search, "--side", "m/1", code=1).stderr
+
+
 def test_a_hub_is_registered_as_a_star(fit, filled, samespace):
     versions = [part for ref in ("m/1", "m/2", "m/3") for part in ("--version", ref)]
     infos = json.loads(fit("gpa", *versions, "--reference", "m/1", as_json=True).stdout)

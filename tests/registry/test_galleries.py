@@ -13,7 +13,7 @@ import lance
 import numpy as np
 import pytest
 
-from registry import connect, reading
+from registry import connect, searching
 from registry.errors import (
     AlreadyExists,
     BadName,
@@ -98,7 +98,7 @@ def test_roundtrip(reg, rows, id_type, dtype):
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_search_equals_a_plain_loop(lite, rows, monkeypatch, metric, id_type, in_memory):
     if not in_memory:
-        monkeypatch.setattr(reading, "_CACHED_BYTES", 0)
+        monkeypatch.setattr(searching, "_CACHED_BYTES", 0)
     x, queries = rows(200, 12), rows(40, 12, seed=1)
     ids = [f"i{n}" for n in range(200)] if id_type == "string" else list(range(1000, 1200))
     lite.register_version("m", dim=12, metric=metric)

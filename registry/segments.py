@@ -1,0 +1,116 @@
+"""The segments of a gallery, each with the path by which it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from registry.errors import BadVector, Incompatible
+from registry.gallery import Dataset, vectors_of
+from registry.home import Home
+from registry.index import ids_array
+from registry.tables import GalleryRow
+from registry.transforms import Transform
+from registry.types import Path
+from registry.vectors import Array, check_finite
+
+__all__ = ["Source", "blocks", "sources_of", "through"]
+
+_BLOCK_ROWS = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A segment to read: at which state, by which path, through which transforms on the stored side."""
+
+    dataset: Dataset
+    version: str
+    lance_version: int
+    rows: int
+    path: Path
+    stored: tuple[Transform, ...]
+
+    def ids(self) -> pa.Array:
+        """The ids of the stored items, in the order of their rows."""
+        return self.dataset.column("id", self.lance_version)
+
+    def mapped(self, ids: pa.Array, rows: Array, *, zeros: bool = False) -> Array:
+        """Stored rows of `ids` in the path's space; an item that has no direction there is named."""
+        try:
+            return through(self.stored, rows, zeros=zeros)
+        except BadVector as error:
+            item = ids[error.row or 0].as_py()
+            raise BadVector(
+                f"the vector that {self.version} stored of item {item!r:.80} has no direction left in {self.path.space}: "
+                f"leave the item out, or read it into {self.version}"
+            ) from error
+
+
+def through(chain: Sequence[Transform], rows: Array, *, side: Array | None = None, zeros: bool = False) -> Array:
+    """Map rows through a chain; a row that ends as only zeros has no direction left, and is refused unless `zeros`."""
+    for transform in chain:
+        mapped = transform.apply(rows, side if transform.side_dim else None)
+        rows = check_finite(mapped, what=f"vectors mapped by {transform.kind}", zeros=zeros)
+    return rows.astype(np.float32, copy=False)
+
+
+def sources_of(
+    home: Home,
+    row: GalleryRow,
+    *,
+    way: Callable[[str], Path],
+    steps: Callable[[Path], Sequence[str]],
+    wanted: pa.Array | None = None,
+) -> list[Source]:
+    """Every segment of a gallery that `way` can read, with the stored-side `steps` of its path, the best first.
+
+    Raises:
+        Incompatible: a segment cannot be read, and it holds items, of those `wanted`, that no other segment has.
+    """
+    found: list[Source] = []
+    unread: list[tuple[Incompatible, pa.Array]] = []
+    for segment in (s for s in row.segments if s.lance_version):
+        version = segment.version
+        dataset = home.segment(row.name, version.ref)
+        try:
+            path = way(version.ref)
+        except Incompatible as error:
+            state = segment.lance_version
+            ids = dataset.column("id", state) if wanted is None else dataset.known(wanted, state)
+            unread.append((error, ids))
+            continue
+        chain = home.chain(steps(path), version.dim, normalize=version.metric == "cosine")
+        found.append(Source(dataset, version.ref, segment.lance_version, segment.rows, path, tuple(chain)))
+    for why, ids in unread:
+        for source in found:
+            ids = ids.filter(pc.invert(pc.is_in(ids, value_set=source.ids())))
+        if len(ids):
+            raise why
+    return sorted(found, key=_by_quality)
+
+
+def _by_quality(source: Source) -> tuple[bool, float, int]:
+    """Native vectors first, then those with the best evidence, then the shortest path."""
+    path = source.path
+    return (path.length > 0, -(path.evidence.value if path.evidence else 0.0), path.length)
+
+
+def blocks(
+    source: Source, better: Sequence[Source], rows: int = _BLOCK_ROWS, *, zeros: bool = False
+) -> Iterator[tuple[Array, Array]]:
+    """(ids, mapped rows) of a segment, without the items that a better segment holds: an item counts once.
+
+    A search admits `zeros`: an item that a map leaves without direction is close to nothing, and the rest is found.
+    """
+    taken = [s.ids() for s in better]
+    superseded = pa.concat_arrays(taken) if taken else None
+    for batch in source.dataset.batches(source.lance_version, ["id", "vector"], rows):
+        if superseded is not None and len(superseded):
+            batch = batch.filter(pc.invert(pc.is_in(batch.column("id"), value_set=superseded)))
+        if batch.num_rows:
+            ids = batch.column("id")
+            yield ids_array(ids), source.mapped(ids, vectors_of(batch.column("vector")), zeros=zeros)
