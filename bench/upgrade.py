@@ -246,7 +246,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", choices=sorted({name for name, _ in TASKS}))
     parser.add_argument("--form", choices=["small", "full"], default="small")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--only", help="train this alone, such as 0:oca, and stop")
     parser.add_argument("--work", type=Path, help="the folder that keeps trainings")
     parser.add_argument("--kept", action="store_true", help="measure what is trained already, and train nothing")
@@ -260,9 +261,10 @@ def main() -> None:
         seed, _, name = given.only.partition(":")
         Study(task, items, int(seed), folder).encoder(name)
         return
-    studies = [Study(task, items, seed, folder, given.kept) for seed in range(given.seeds)]
+    seeds = range(given.first, given.first + given.seeds)
+    studies = [Study(task, items, seed, folder, given.kept) for seed in seeds]
     elapsed, rows = timed(lambda: [list(study.rows()) for study in studies])
-    print(header(seed=f"0 to {given.seeds - 1}" if given.seeds > 1 else 0))
+    print(header(seed=seeds[0] if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"))
     print(
         f"{items.name}: {len(items.x_train):,} training images, {len(items.x_test):,} test images; {task.backbone}, "
         f"{task.common['epochs']} epochs; {elapsed / 60:.0f} minutes in all\n"

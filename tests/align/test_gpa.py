@@ -165,7 +165,7 @@ def test_the_correction_draws_versions_to_their_consensus(corrected):
     for x in mapped:  # items that it was not fitted to
         before, after = x[1000:], shared.apply(x[1000:])
         gained = np.vecdot(after - before, consensus[1000:]).mean()
-        assert gained > 0.005
+        assert gained > 0.003
         assert (1 - np.vecdot(after, before)).mean() < 0.08, "and leaves each near where the rotation put it"
     assert shared.report["method"] == "gcpa" and shared.report["hidden"] == 24
 
