@@ -228,7 +228,7 @@ def show(seeds: list[list[dict[str, Any]]]) -> None:
             )
             met = sum(r[metric]["verdict"] == "compatible" for r in rows)
             told = first["verdict"] if len(rows) == 1 else f"{met} of {len(rows)} compatible"
-            cells += [f"{values.mean():.1f}", spread, "" if "old" in rows[0]["name"].split(" ")[0] else told]
+            cells += [f"{values.mean():.1f}", spread, "" if rows[0]["name"] in (OLD, SIMPLEX_OLD) else told]
         own = [f"{np.mean([r[m]['self'] for r in rows]):.1f}" for m in METRICS]
         gains = [f"{np.mean([r[m]['update_gain'] for r in rows]):.2f}" for m in METRICS]
         seconds = rows[0]["seconds"]
