@@ -64,7 +64,7 @@ TASKS = {
     ),
     ("cifar100", "full"): Task("cifar100_jpeg95.npz", "0-49", "resnet18", "resnet18", FULL),
     ("omniglot", "small"): Task(
-        "omniglot28.npz", "0-481", "smallconv", "smallresnet", {**SMALL, "epochs": 12}, simplex=False
+        "omniglot28.npz", "0-481", "smallconv", "smallresnet", {**SMALL, "epochs": 10}, per_class=10, simplex=False
     ),
     ("omniglot", "full"): Task(
         "omniglot28.npz", "0-481", "smallresnet", "resnet18", {**FULL, "flip": False, "shift": 2}, simplex=False
