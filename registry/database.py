@@ -16,7 +16,7 @@ from registry.errors import AlreadyExists, CorruptFile, InvalidInput, MigrationN
 
 __all__ = ["HEAD", "Database", "migrations_folder"]
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision that this release reads and writes; a test holds it equal to the newest migration."""
 
 _BUSY_TIMEOUT_S = 60

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from registry import evaluating, pairing, reading, searching, writing
+from registry.canaries import Canaries, Encode, EncoderCheck, Inputs, check_encoder
 from registry.home import Home
-from registry.services import advice, anchors, audit, evidence, galleries, models, transforms
+from registry.services import advice, anchors, audit, canaries, evidence, galleries, models, transforms
 from registry.transforms import Transform
 from registry.types import (
     AnchorSet,
@@ -129,6 +130,47 @@ class Registry:
         """Note `key` = `value` on a version, replacing what was noted."""
         with self._home.database.writing() as session:
             models.set_tag(session, ref, key, value)
+
+    def add_canaries(self, ref: str, inputs: Inputs, vectors: Any) -> Canaries:
+        """Keep a few inputs and the vectors that the version's encoder gives of them, for `verify_encoder`. Never changes.
+
+        Args:
+            ref: the version.
+            inputs: 1 to 1024 texts, or an array (n, …) of numbers: what the encoder reads.
+            vectors: (n, d), what it gives of them.
+
+        Raises:
+            AlreadyExists: the version has canaries.
+            InvalidInput, DimensionMismatch, BadVector: inputs or vectors that cannot be kept.
+        """
+        with self._home.database.writing() as session:
+            added = canaries.add(session, ref, inputs, vectors)
+            self._home.keep_canaries(added)  # before the fact is: a crash between leaves a file that nobody refers to
+            return added
+
+    def canaries(self, ref: str) -> Canaries:
+        """The canaries of a version. NotFound if it has none."""
+        with self._home.database.reading() as session:
+            version, digest = canaries.digest(session, ref)
+        return self._home.canaries(version.ref, digest)
+
+    def verify_encoder(self, ref: str, encode: Encode, *, tolerance: float = 0.01) -> EncoderCheck:
+        """How far what `encode` gives of this version's canaries lies from what was registered.
+
+        A service asks this when it starts: `reg.verify_encoder("products@live", encode).raise_for_drift()`. Other
+        hardware, batch sizes and half precision change a vector by some thousandths of its length; other weights,
+        preprocessing or pooling by tenths.
+
+        Args:
+            ref: the version.
+            encode: the encoder, called once with all inputs; gives (n, d).
+            tolerance: the largest deviation that is accepted, as a share of a vector's length.
+
+        Raises:
+            NotFound: the version has no canaries.
+            DimensionMismatch: the encoder gives vectors of another width.
+        """
+        return check_encoder(self.canaries(ref), encode, metric=self.version(ref).metric, tolerance=tolerance)
 
     # Galleries
 

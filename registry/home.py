@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path as FilePath
@@ -11,7 +12,8 @@ from threading import Lock
 
 from sqlalchemy import URL
 
-from registry import transforms
+from registry import canaries, transforms
+from registry.canaries import Canaries
 from registry.database import Database
 from registry.errors import CorruptFile, InvalidInput
 from registry.gallery import Dataset, OpenDatasets
@@ -27,8 +29,8 @@ _TRANSFORMS_KEPT = 256
 class Home:
     """Where everything of one registry is.
 
-    <root>/registry.db, <root>/galleries/<gallery>/…lance, <root>/transforms/<id>.safetensors; MLflow's own files,
-    <root>/mlflow.db and <root>/mlruns, belong to `align`.
+    <root>/registry.db, <root>/galleries/<gallery>/…lance, <root>/transforms/<id>.safetensors,
+    <root>/canaries/<model>-<n>.safetensors; MLflow's own files, <root>/mlflow.db and <root>/mlruns, belong to `align`.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, database: str | None = None) -> None:
@@ -37,7 +39,7 @@ class Home:
         self.root = FilePath(root).expanduser().resolve()
         self.database = Database(database or URL.create("sqlite", database=str(self.root / "registry.db")))
         try:
-            for folder in (self.root, self.root / "galleries", self.root / "transforms"):
+            for folder in (self.root, *(self.root / part for part in ("galleries", "transforms", "canaries"))):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidInput(
@@ -60,6 +62,24 @@ class Home:
     def transform_file(self, id: str) -> FilePath:
         """The file of a registered transform."""
         return self.root / "transforms" / f"{id}.safetensors"
+
+    def keep_canaries(self, found: Canaries) -> None:
+        """Write the file of a version's canaries so that a reader sees all of it or nothing."""
+        target = self._canaries_file(found.version)
+        part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+        part.write_bytes(canaries.dumps(found))
+        part.replace(target)
+
+    def canaries(self, version: str, digest: str) -> Canaries:
+        """The canaries of a version, checked against the digest that the database knows."""
+        file = self._canaries_file(version)
+        try:
+            return canaries.loads(file.read_bytes(), digest=digest, name=str(file))
+        except FileNotFoundError as error:
+            raise CorruptFile(f"{file} is gone: restore it from a backup") from error
+
+    def _canaries_file(self, version: str) -> FilePath:
+        return self.root / "canaries" / f"{version.replace('/', '-')}.safetensors"
 
     def transform(self, id: str) -> Transform:
         """A registered transform, read once and checked against its checksum and its name."""

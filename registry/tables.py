@@ -97,6 +97,17 @@ class VersionRow(Base):
         return f"{self.model.name}/{self.number}"
 
 
+class CanariesRow(Base):
+    """That a version has canaries, and the digest of their file; immutable like the version."""
+
+    __tablename__ = "canaries"
+    __table_args__ = (CheckConstraint("count > 0", name="count_positive"),)
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    count: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class TagRow(Base):
     """A free note on a version; unlike the version itself it may change."""
 
