@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["cell_key", "comparison_lines", "evidence_table", "verdict_text"]
+__all__ = ["cell_key", "comparison_lines", "comparison_markdown", "evidence_table", "verdict_text"]
 
 _LOOKS = {
     "compatible": ("✓ compatible", "green"),
@@ -102,6 +102,21 @@ def _rows(found: Sequence[Evaluation]) -> list[dict[str, Evaluation]]:
     for e in found:
         rows.setdefault((e.benchmark, e.query, e.gallery, e.role, e.query_path, e.gallery_path), {})[e.metric] = e
     return list(rows.values())
+
+
+def comparison_markdown(found: Comparison) -> str:
+    """The same as a Markdown section, for the summary of a CI job: advice, reason, evidence."""
+    columns = ("query on gallery", "how", "CMC@1", "gain", "mAP", "gain", "verdict")
+    lines = [columns, ("---",) * len(columns)]
+    for cells in _rows(found.evaluations):
+        first, e = cells["cmc@1"], cells["map"]
+        measured = (text for m in (first, e) for text in (_value(m, wide=True), _gain(m, wide=True)))
+        lines.append((f"{e.query} on {e.gallery}", e.way, *measured, verdict_text(cells).plain))
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        f"## {found.new} instead of {found.old}: {found.advice}\n\n{found.reason}\n\n"
+        f"Measured on {found.benchmark}; per cent, ± is half the 95 % bootstrap interval.\n\n{table}\n"
+    )
 
 
 def comparison_lines(found: Comparison) -> str:

@@ -57,7 +57,17 @@ def test_a_registry_in_use_is_not_written_over(demo, samespace):
     assert "is a registry in use" in samespace("--home", demo[0], "demo", code=1).stderr
 
 
-def test_compare_gates_on_the_advice(demo, samespace):
+def test_compare_gates_on_the_advice(demo, samespace, tmp_path):
     samespace("--home", demo[0], "compare", "digits/1", "digits/3", "--gate")
+    summary = tmp_path / "summary.md"
+    summary.write_text("# Job\n")
+    samespace("--home", demo[0], "compare", "digits/1", "digits/3", "--gate", "--summary", summary)
+    written = summary.read_text()
+    assert written.startswith("# Job\n## digits/3 instead of digits/1: upgrade without backfill\n")
+    assert "| digits/3 on digits/1 |" in written and "✓ compatible |" in written
+    refused = samespace(
+        "--home", demo[0], "compare", "digits/1", "digits/3", "--summary", tmp_path / "no" / "x", code=1
+    )
+    assert "cannot write the summary" in refused.stderr
     report = json.loads(samespace("--home", demo[0], "--json", "compare", "digits/1", "digits/2").stdout)
     assert report["advice"] in ("backfill", "bridge with a transform")
