@@ -62,9 +62,9 @@ class TrainConfig:
             of finding the old embedding of the very image in the batch (`losses.contrast_loss` at `contrast_scale`).
             Where either is above 0, the old embeddings of all training images are kept in memory, (n, d_old) float32.
         prototypes: whether the old class means of the frozen head are normalised ("unit") or not ("raw").
-        boundary_weight: of `lce`. distil_weight: of `bt2`. pull_weight, rotation (see
-            `losses.orthogonal_layer`), rotation_bias: of `oca` and `bt2`; the pull,
-            which OCA's published code has and its figure has not, is 0 since it did not help on held-out images.
+        boundary_weight: of `lce`. distil_weight: of `bt2`. pull_weight, rotation (see `losses.orthogonal_layer`),
+            rotation_bias: of `oca` and `bt2`; the pull, which OCA's published code has and its figure has not, is 0 since it
+            did not help on held-out images.
     Method `dsimplex`, which needs no old model, and with one adds the contrast with it:
         contrast_weight, contrast_scale: see `heads.SimplexHead`.
 

@@ -196,8 +196,8 @@ def orthogonal_layer(dim: int, *, bias: bool = True, rotation: Rotation = "cayle
     """OCA's layer T: a linear map (n, dim) -> (n, dim) whose weight stays orthogonal whatever the optimiser does.
 
     The weight is the Cayley transform of a skew-symmetric matrix, or its matrix exponential (Lezcano-Casado and
-    Martinez-Rubio, ICML 2019), as published, which costs seven times as much at 160 dimensions and reaches the same
-    rotations. With `bias`, as published, T also shifts.
+    Martinez-Rubio, ICML 2019), as published, which costs more a step (`bench.train_step`).
+    With `bias`, as published, T also shifts.
     """
     layer: nn.Module = parametrizations.orthogonal(nn.Linear(dim, dim, bias=bias), orthogonal_map=rotation)
     return layer

@@ -24,6 +24,7 @@ WAYS: dict[str, dict[str, object]] = {
     "bct": {"method": "bct", "dim": 160},
     "lce": {"method": "lce", "dim": 160},
     "oca": {"method": "oca", "dim": 160},
+    "oca, matrix_exp": {"method": "oca", "dim": 160, "rotation": "matrix_exp"},
     "oca, gallery_weight 1": {"method": "oca", "dim": 160, "gallery_weight": 1.0},
     "bt2": {"method": "bt2", "dim": 160},
     "dsimplex": {"method": "dsimplex", "dim": 160},

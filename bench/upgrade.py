@@ -259,6 +259,8 @@ def main() -> None:
     items = dataset(task, validate=given.validate)
     if given.only:
         seed, _, name = given.only.partition(":")
+        if not seed.isdecimal() or name not in configs(task, int(seed)):
+            parser.error(f"--only takes SEED:NAME with a NAME of {', '.join(configs(task, 0))}; got {given.only!r}")
         Study(task, items, int(seed), folder).encoder(name)
         return
     seeds = range(given.first, given.first + given.seeds)

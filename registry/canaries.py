@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from registry.errors import CorruptFile, DimensionMismatch, Incompatible, InvalidInput, MissingExtra
-from registry.transforms.base import digest_of, locked, safetensors_numpy
+from registry.transforms.base import digest_of, locked, safetensors_numpy, unpacked
 from registry.vectors import Array, Metric, as_rows, check_finite
 
 __all__ = ["Canaries", "Encode", "EncoderCheck", "Inputs", "check_encoder", "dumps", "loads", "made"]
@@ -86,7 +86,7 @@ def made(version: str, inputs: Inputs, vectors: Any, *, dim: int) -> Canaries:
     """
     rows = check_finite(as_rows(vectors, dim=dim)).astype(np.float32, copy=False)
     kept = _checked(inputs)
-    if not len(rows) == len(kept):
+    if len(rows) != len(kept):
         raise InvalidInput(f"canaries need a vector for each input, got {len(rows)} vectors of {len(kept)} inputs")
     return Canaries(version, kept, locked(np.ascontiguousarray(rows)))
 
@@ -154,9 +154,7 @@ def dumps(canaries: Canaries) -> bytes:
 def loads(data: bytes, *, digest: str, name: str) -> Canaries:
     """The canaries of a file whose digest is known; CorruptFile if it holds anything else."""
     try:
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["samespace"])
-        arrays = dict(safetensors_numpy().load(data))
+        header, arrays = unpacked(data)
         inputs = tuple(header["inputs"]) if "inputs" in header else arrays["inputs"]
         found = Canaries(header["version"], inputs, arrays["vectors"])
         sound = found.digest() == digest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path as FilePath
@@ -19,6 +18,7 @@ from registry.errors import CorruptFile, InvalidInput
 from registry.gallery import Dataset, OpenDatasets
 from registry.index import IndexCache
 from registry.transforms import Prefix, Transform
+from registry.transforms.base import write_whole
 
 __all__ = ["Home"]
 
@@ -64,11 +64,8 @@ class Home:
         return self.root / "transforms" / f"{id}.safetensors"
 
     def keep_canaries(self, found: Canaries) -> None:
-        """Write the file of a version's canaries so that a reader sees all of it or nothing."""
-        target = self._canaries_file(found.version)
-        part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-        part.write_bytes(canaries.dumps(found))
-        part.replace(target)
+        """Write the file of a version's canaries."""
+        write_whole(self._canaries_file(found.version), canaries.dumps(found))
 
     def canaries(self, version: str, digest: str) -> Canaries:
         """The canaries of a version, checked against the digest that the database knows."""

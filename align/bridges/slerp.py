@@ -35,7 +35,7 @@ def fit_slerp(
 
     The rotation is the plain Procrustes map of unit rows, U V^T of the mean of new^T old, neither centred nor shifted as the
     bridge of `align.fit(..., "orthogonal")` is: a shift draws queries to one point, and here the old vector already says
-    where they belong. Between four models of word vectors it found 0.41 of the new model's neighbours, the other 0.40.
+    where they belong.
 
     `alpha` is chosen from 0, 0.1, … 1 on held-out pairs (`validation`): by the mAP of their labels (n,) where those are
     given and shared, else by how many of the new model's own ten nearest neighbours the interpolated queries find among

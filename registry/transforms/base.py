@@ -20,7 +20,17 @@ import numpy as np
 from registry.errors import BadVector, DimensionMismatch, InvalidInput, MissingExtra
 from registry.vectors import Array, normalize
 
-__all__ = ["SpaceTag", "Transform", "digest_of", "freeze", "locked", "safetensors_numpy", "sound"]
+__all__ = [
+    "SpaceTag",
+    "Transform",
+    "digest_of",
+    "freeze",
+    "locked",
+    "safetensors_numpy",
+    "sound",
+    "unpacked",
+    "write_whole",
+]
 
 _BLOCK_BYTES = 8 << 20  # of one temporary: what is applied to a gallery stays in the cache between its steps
 _SHORT, _LONG = 1e-18, np.inf  # lengths between which float32 squares neither vanish nor overflow
@@ -144,10 +154,7 @@ class Transform(ABC):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file so that a reader sees all of it or nothing."""
-        target = Path(path)
-        part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-        part.write_bytes(self.dumps())
-        part.replace(target)
+        write_whole(Path(path), self.dumps())
 
     def dumps(self) -> bytes:
         """The bytes of the file."""
@@ -174,6 +181,21 @@ class Transform(ABC):
     def _extra(self) -> dict[str, Any]:
         """Header fields of this kind alone."""
         return {}
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Write a file so that a reader sees all of it or nothing."""
+    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    part.write_bytes(data)
+    part.replace(target)
+
+
+def unpacked(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Our header and the arrays of a safetensors file. MissingExtra, or whatever a damaged file makes a parser raise."""
+    # The header comes first: its length as eight little-endian bytes, then JSON (the safetensors format).
+    size = int.from_bytes(data[:8], "little")
+    header = dict(json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["samespace"]))
+    return header, dict(safetensors_numpy().load(data))
 
 
 def digest_of(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:

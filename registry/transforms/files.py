@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 from registry.errors import CorruptFile, InvalidInput, MissingExtra
-from registry.transforms.base import SpaceTag, Transform, digest_of, safetensors_numpy
+from registry.transforms.base import SpaceTag, Transform, digest_of, unpacked
 from registry.transforms.linear import Affine, LowRank, Orthogonal, Prefix
 from registry.transforms.mlp import Mlp
 from registry.transforms.relative import Relative
@@ -32,10 +31,7 @@ def load(path: str | os.PathLike[str]) -> Transform:
 def loads(data: bytes, *, name: str = "transform") -> Transform:
     """Read a transform from the bytes of its file; see `load`."""
     try:
-        # The header comes first: its length as eight little-endian bytes, then JSON (the safetensors format).
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["samespace"])
-        arrays = dict(safetensors_numpy().load(data))
+        header, arrays = unpacked(data)
         checksum = header.pop("sha256")
     except MissingExtra:
         raise
