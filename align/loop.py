@@ -123,8 +123,11 @@ class _Step:
 
     def _embed(self, encoder: Encoder, images: Tensor) -> Tensor:
         bfloat16 = self.config.precision == "bfloat16"
+        x = standardize(images, encoder.mean, encoder.std)
+        if bfloat16 and images.is_cuda:  # the layout in which tensor cores convolve; a network keeps it to its end
+            x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16):
-            h = encoder.network(standardize(images, encoder.mean, encoder.std))
+            h = encoder.network(x)
         return functional.normalize(h.float())
 
 

@@ -1,8 +1,9 @@
 """What a method's training step costs over the independent one's: same network, same batch, one process, in turns.
 
     python -m bench.train_step
+    python -m bench.train_step --device cuda --backbone resnet18 --precision bfloat16
 
-Random 32x32 images, `smallresnet`, batch 128, 100 classes; old model of 128 dimensions, 32 more for OCA and BT2. Seconds are
+Random 32x32 images, `smallresnet` unless told otherwise, batch 128, 100 classes; old model of 128 dimensions, 32 more for OCA and BT2. Seconds are
 those of the loop itself, without the embedding of the training set by the old model that precedes it.
 """
 
@@ -37,12 +38,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--device")
+    parser.add_argument("--backbone", default="smallresnet")
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     given = parser.parse_args()
     rng = np.random.default_rng(0)
     n = 128 * given.steps
     x, y = rng.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8), np.arange(n, dtype=np.int64) % 100
     items = Dataset("random", x, y, x[:200], y[:200], tuple(map(str, range(100))))
-    common = {"backbone": "smallresnet", "batch": 128, "epochs": 1, "device": given.device}
+    common = {
+        "backbone": given.backbone,
+        "batch": 128,
+        "epochs": 1,
+        "device": given.device,
+        "precision": given.precision,
+    }
     old = train.run(TrainConfig(dim=128, **common), items).encoder  # type: ignore[arg-type]
     seconds: dict[str, list[float]] = {name: [] for name in WAYS}
     for _ in range(given.repeats):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from bench.report import header, table
 from registry.bootstrap import Resamples, verdict
 from registry.vectors import Array, normalize
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(os.environ.get("BENCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
 OLD_DIM, EXTRA = 128, 32
 METRICS = ("cmc@1", "map")
 OLD, INDEPENDENT, SIMPLEX_OLD = "old", "independent", "dsimplex old"
@@ -251,9 +252,12 @@ def main() -> None:
     parser.add_argument("--only", help="train this alone, such as 0:oca, and stop")
     parser.add_argument("--work", type=Path, help="the folder that keeps trainings")
     parser.add_argument("--kept", action="store_true", help="measure what is trained already, and train nothing")
+    parser.add_argument("--epochs", type=int, help="other than the form's own")
     parser.add_argument("--validate", action="store_true", help="measure on held-out training images")
     given = parser.parse_args()
     task = TASKS[given.data, given.form]
+    if given.epochs:
+        task = replace(task, common={**task.common, "epochs": given.epochs})
     folder = (given.work or Path("bench/work")) / f"{given.data}-{given.form}{'-validate' if given.validate else ''}"
     folder.mkdir(parents=True, exist_ok=True)
     items = dataset(task, validate=given.validate)

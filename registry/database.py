@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from registry.errors import AlreadyExists, CorruptFile, InvalidInput, MigrationN
 
 __all__ = ["HEAD", "Database", "migrations_folder"]
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision that this release reads and writes; a test holds it equal to the newest migration."""
 
 _BUSY_TIMEOUT_S = 60
@@ -156,14 +158,28 @@ def _engine(url: Any) -> Engine:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver must not open transactions by itself: _begin_sqlite does, with the lock that the caller needs.
     connection.isolation_level = None
+    _switch_to_wal(connection)
     for pragma in (
-        "journal_mode = WAL",
         "foreign_keys = ON",
         "recursive_triggers = ON",  # or REPLACE would delete a frozen row without asking its trigger
         "synchronous = FULL",
         f"busy_timeout = {_BUSY_TIMEOUT_S * 1000}",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _switch_to_wal(connection: Any) -> None:
+    """Set the journal that lets readers and a writer work side by side; a database remembers it."""
+    until = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:  # SQLite does not wait for this lock by itself, and several may open a fresh home at once
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _begin_sqlite(connection: Connection) -> None:

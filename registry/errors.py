@@ -11,6 +11,10 @@
     ├── Incompatible                         no known path between two spaces
     │   └── Unmeasured                       a path is known, but nobody measured it
     ├── NotWorthIt                           every map that was fitted loses against staying
+    ├── NotSignedIn           (PermissionError)  no token, or one that is unknown, expired or revoked
+    ├── NotAllowed            (PermissionError)  the token's role or scope does not cover this
+    ├── TooLarge                             more than the server takes or gives at once
+    ├── TooMany                              more requests than the server allows; try again later
     ├── CorruptFile                          a file fails its checksum or does not parse
     ├── MigrationNeeded                      the database is of another release
     ├── Unavailable                          a store could not be reached or is busy
@@ -36,9 +40,13 @@ __all__ = [
     "InvalidInput",
     "MigrationNeeded",
     "MissingExtra",
+    "NotAllowed",
     "NotFound",
+    "NotSignedIn",
     "NotWorthIt",
     "SamespaceError",
+    "TooLarge",
+    "TooMany",
     "Unavailable",
     "Unmeasured",
     "from_code",
@@ -121,6 +129,30 @@ class NotWorthIt(SamespaceError):
     def __init__(self, message: str, *, report: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.report: Mapping[str, Any] = report or {}
+
+
+class NotSignedIn(SamespaceError, PermissionError):
+    """The server wants a token, and got none, or one that is unknown, expired or revoked."""
+
+    code = "not_signed_in"
+
+
+class NotAllowed(SamespaceError, PermissionError):
+    """The token's role, models or galleries do not cover what was asked."""
+
+    code = "not_allowed"
+
+
+class TooLarge(SamespaceError):
+    """The request holds more than the server takes at once."""
+
+    code = "too_large"
+
+
+class TooMany(SamespaceError):
+    """More requests than the server allows this caller; trying again later is safe."""
+
+    code = "too_many"
 
 
 class CorruptFile(SamespaceError):

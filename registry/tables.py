@@ -21,6 +21,7 @@ from sqlalchemy.types import TypeDecorator
 
 Name = String(100)
 Space = String(220)
+Who = String(120)
 
 
 class Instant(TypeDecorator[datetime]):
@@ -250,3 +251,60 @@ class ChangeRow(Base):
     action: Mapped[str] = mapped_column(String(50))
     subject: Mapped[str] = mapped_column(String(300))
     details: Mapped[dict[str, Any]]
+    who: Mapped[str | None] = mapped_column(Who)  # unknown for what earlier releases noted
+
+
+class TokenRow(Base):
+    """A token of the HTTP API, of which the digest alone is kept; `models` and `galleries` are None for all of them."""
+
+    __tablename__ = "tokens"
+    __table_args__ = (CheckConstraint("role IN ('reader', 'writer', 'admin')", name="role_of_token_known"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Name, unique=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(10))
+    models: Mapped[list[Any] | None]
+    galleries: Mapped[list[Any] | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class OperationRow(Base):
+    """What a request with an idempotency key did, so that its repetition does nothing and is answered alike."""
+
+    __tablename__ = "operations"
+    who: Mapped[str] = mapped_column(Who, primary_key=True)
+    key: Mapped[str] = mapped_column(String(100), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    result: Mapped[Any] = mapped_column(JSON)
+    at: Mapped[datetime] = mapped_column(default=now, index=True)
+
+
+class WebhookRow(Base):
+    """An address that is told of events; `secret` signs what it is told."""
+
+    __tablename__ = "webhooks"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Name, unique=True)
+    url: Mapped[str] = mapped_column(String(1000))
+    secret: Mapped[str] = mapped_column(String(100))
+    events: Mapped[list[Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class DeliveryRow(Base):
+    """One event for one webhook; `due_at` is None once it is delivered or given up."""
+
+    __tablename__ = "deliveries"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    webhook_id: Mapped[int] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"), index=True)
+    event: Mapped[str] = mapped_column(String(50))
+    payload: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    attempts: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime | None] = mapped_column(index=True)
+    delivered_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(String(300))
+
+    webhook: Mapped[WebhookRow] = relationship(lazy="joined", innerjoin=True)

@@ -288,12 +288,13 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of the audit log."""
+    """One line of the audit log; `who` is None for what releases before tokens noted."""
 
     at: datetime
     action: str
     subject: str
     details: Mapping[str, Any]
+    who: str | None = None
 
 
 Ids = Sequence[Any] | Array
