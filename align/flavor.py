@@ -39,7 +39,7 @@ from registry.vectors import Array
 if TYPE_CHECKING:
     from align.encoders import Encoder
 
-__all__ = ["FLAVOR_NAME", "Pixels", "load_model", "log_model", "save_model"]
+__all__ = ["FLAVOR_NAME", "Pixels", "encoder_fingerprint", "load_model", "log_model", "save_model"]
 
 FLAVOR_NAME = "samespace"
 DESCRIPTION = "samespace.json"
@@ -139,6 +139,20 @@ def load_model(
         return _read(tracking.fetch(model_uri, folder, tracking_uri=tracking_uri), trust)
 
 
+def encoder_fingerprint(folder: str | Path) -> dict[str, Any] | None:
+    """`Encoder.fingerprint` of the encoder in a model folder, of which no code is run; None for a transform.
+
+    Raises:
+        CorruptFile: as `load_model` does.
+    """
+    about, _ = _checked(Path(folder))
+    if about["kind"] == "transform":
+        return None
+    if not isinstance(about.get("fingerprint"), dict):
+        raise CorruptFile(f"{Path(folder) / DESCRIPTION} lacks the encoder's fingerprint: fetch or log the model again")
+    return dict(about["fingerprint"])
+
+
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> _Callable:
     """What MLflow calls to make a `pyfunc` of a model folder."""
     return _Callable(_read(Path(path), (model_config or {}).get("trust") or ()))
@@ -224,12 +238,8 @@ def _requirements(kind: str) -> list[str]:
 
 def _read(folder: Path, trust: bool | str | Collection[str]) -> Encoder | Transform:
     """Load from a model folder, checking the digest before anything is parsed."""
-    kind, wanted = _description(folder)
-    file = folder / f"{kind}.safetensors"
-    if not file.is_file():
-        raise CorruptFile(f"{folder} lacks {file.name}: the model is not whole; fetch or log it again")
-    if _sha256(file) != wanted:
-        raise CorruptFile(f"{file} fails its checksum: it was damaged or replaced; fetch or log the model again")
+    about, file = _checked(folder)
+    kind = about["kind"]
     try:
         if kind == "transform":
             return transforms.load(file)
@@ -242,8 +252,19 @@ def _read(folder: Path, trust: bool | str | Collection[str]) -> Encoder | Transf
         raise CorruptFile(f"{file} is not a samespace {kind}: {(str(error) or repr(error)).splitlines()[0]}") from error
 
 
-def _description(folder: Path) -> tuple[str, str]:
-    """Kind and sha-256 that a model folder says it holds."""
+def _checked(folder: Path) -> tuple[Mapping[str, Any], Path]:
+    """What a model folder says it holds, and the file, which has the digest that it says."""
+    about = _description(folder)
+    file = folder / f"{about['kind']}.safetensors"
+    if not file.is_file():
+        raise CorruptFile(f"{folder} lacks {file.name}: the model is not whole; fetch or log it again")
+    if _sha256(file) != about["sha256"]:
+        raise CorruptFile(f"{file} fails its checksum: it was damaged or replaced; fetch or log the model again")
+    return about, file
+
+
+def _description(folder: Path) -> Mapping[str, Any]:
+    """`samespace.json`, with a kind and a sha-256."""
     path = folder / DESCRIPTION
     if not path.is_file():
         raise CorruptFile(f"{folder} holds no {DESCRIPTION}: it is not a model of the samespace flavour")
@@ -257,7 +278,7 @@ def _description(folder: Path) -> tuple[str, str]:
         raise CorruptFile(
             f"{path} is of format {about.get('format')!r:.40}, which this release does not know: upgrade samespace"
         )
-    return str(about["kind"]), str(about["sha256"])
+    return about
 
 
 def _sha256(path: Path) -> str:

@@ -1,8 +1,8 @@
-"""From alignment to a registry: the one module of `align` that knows a registry, and it uses it as anybody would."""
+"""From alignment to a registry: with `align.importing` all of `align` that knows a registry, used as anybody would."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from align.encoders import Encoder
     from align.flavor import Pixels
     from align.tracking import Tracker
-    from registry.embedded import Registry
+    from registry.connecting import Connection
     from registry.types import AnchorSet, TransformInfo, Version
 
-__all__ = ["add_encoder", "add_fit", "add_relative", "embed", "encoder_of", "freeze_anchors"]
+__all__ = ["add_encoder", "add_fit", "add_prefixes", "add_relative", "embed", "encoder_of", "freeze_anchors"]
 
 _FETCHED = 8192  # items of an anchor set in memory at a time
 
 
 def add_encoder(
-    reg: Registry,
+    reg: Connection,
     encoder: Encoder,
     *,
     model: str,
@@ -49,10 +49,15 @@ def add_encoder(
         model, dim=encoder.dim, metric="cosine", normalized=True, parent=olds[0] if olds else None, method=method,
         run_id=run_id, source=source, fingerprint=encoder.fingerprint(),
     )  # fmt: skip
-    for old in map(reg.version, olds):
-        prefix = Prefix(from_dim=version.dim, to_dim=old.dim, report={"method": method})
-        reg.add_transform(prefix, source=version.ref, target=old.ref, run_id=run_id)
+    add_prefixes(reg, version, map(reg.version, olds))
     return version
+
+
+def add_prefixes(reg: Connection, version: Version, olds: Iterable[Version]) -> None:
+    """Register that the first dimensions of `version` read as each of `olds`, as it was trained."""
+    for old in olds:
+        prefix = Prefix(from_dim=version.dim, to_dim=old.dim, report={"method": version.method})
+        reg.add_transform(prefix, source=version.ref, target=old.ref, run_id=version.run_id)
 
 
 def encoder_of(version: Version, *, tracking_uri: str, trust: Collection[str] = ()) -> Encoder:
@@ -78,7 +83,7 @@ def encoder_of(version: Version, *, tracking_uri: str, trust: Collection[str] = 
 
 
 def embed(
-    reg: Registry,
+    reg: Connection,
     gallery: str,
     encoder: Encoder,
     *,
@@ -97,7 +102,7 @@ def embed(
 
 
 def add_fit(
-    reg: Registry, fitted: Transform, *, source: str, target: str, tracker: Tracker | None = None
+    reg: Connection, fitted: Transform, *, source: str, target: str, tracker: Tracker | None = None
 ) -> TransformInfo:
     """Log a fitted transform to its run, numbers and model, and register it."""
     if tracker is not None:
@@ -108,7 +113,7 @@ def add_fit(
 
 
 def freeze_anchors(
-    reg: Registry, name: str, chosen: Anchors, *, gallery: str, ids: Sequence[Any] | Array, similarity: str = "cosine",
+    reg: Connection, name: str, chosen: Anchors, *, gallery: str, ids: Sequence[Any] | Array, similarity: str = "cosine",
     quantum: float | None = None,
 ) -> AnchorSet:  # fmt: skip
     """Register chosen anchors: `chosen` counts rows, `ids` (n,) are the items of these rows in `gallery`."""
@@ -122,7 +127,7 @@ def freeze_anchors(
     )  # fmt: skip
 
 
-def add_relative(reg: Registry, anchors: str, *, version: str, tracker: Tracker | None = None) -> TransformInfo:
+def add_relative(reg: Connection, anchors: str, *, version: str, tracker: Tracker | None = None) -> TransformInfo:
     """Build and register the transform from a version's space into the relative space of an anchor set.
 
     NotFound if the version did not embed the anchors' items in their gallery.
@@ -140,7 +145,7 @@ def add_relative(reg: Registry, anchors: str, *, version: str, tracker: Tracker 
     return add_fit(reg, fitted, source=version, target=found.space, tracker=tracker)
 
 
-def _anchor_vectors(reg: Registry, anchors: AnchorSet, version: str, *, unit: bool) -> Array:
+def _anchor_vectors(reg: Connection, anchors: AnchorSet, version: str, *, unit: bool) -> Array:
     """The anchors' vectors (k, d), float32; with `unit` means of directions, whatever lengths were stored."""
     items = list(dict.fromkeys(anchors.ids))
     place = {item: i for i, item in enumerate(items)}
@@ -156,7 +161,7 @@ def _anchor_vectors(reg: Registry, anchors: AnchorSet, version: str, *, unit: bo
     return vectors
 
 
-def _stored(reg: Registry, gallery: str, version: str) -> Iterator[Array]:
+def _stored(reg: Connection, gallery: str, version: str) -> Iterator[Array]:
     """The rows (m, d) that the version itself wrote, in blocks."""
     for (block,) in reg.shared(gallery, versions=[version]):
         yield block

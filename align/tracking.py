@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from align.flavor import Pixels
     from registry.transforms import Transform
 
-__all__ = ["Tracker", "default_uri", "fetch", "require", "start"]
+__all__ = ["Tracker", "default_uri", "fetch", "first_line", "open_client", "require", "start"]
 
 
 def default_uri(home: str | os.PathLike[str]) -> str:
@@ -154,12 +154,12 @@ def start(
         Path(home).mkdir(parents=True, exist_ok=True)
         tracking_uri = default_uri(home)
         artifacts = (Path(home).resolve() / "mlruns").as_uri()
-    client = _client(str(tracking_uri))
+    client = open_client(str(tracking_uri))
     try:
         experiment_id = _experiment(client, experiment, artifacts)
         run = client.create_run(experiment_id, run_name=run_name, tags=_environment())
     except Exception as error:  # MLflow raises whatever its store does
-        raise Unavailable(f"the tracking store {tracking_uri} cannot be used: {_first_line(error)}") from error
+        raise Unavailable(f"the tracking store {tracking_uri} cannot be used: {first_line(error)}") from error
     tracker = Tracker(run.info.run_id, experiment, str(tracking_uri), client)
     status = "FAILED"
     try:
@@ -186,14 +186,14 @@ def fetch(uri: str, folder: str | os.PathLike[str], *, tracking_uri: str | None)
     from align import logged
 
     address = logged.parse(uri)
-    client = _client(tracking_uri)
+    client = open_client(tracking_uri)
     Path(folder).mkdir(parents=True, exist_ok=True)
     try:
         if address.run_id is not None:
             return Path(client.download_artifacts(address.run_id, address.path, str(folder)))
         return logged.download(client, address, Path(folder))
     except Exception as error:  # MLflow raises OSError or its own, by the kind of store
-        raise NotFound(f"{uri} is not in {tracking_uri or 'the tracking store'}: {_first_line(error)}") from error
+        raise NotFound(f"{uri} is not in {tracking_uri or 'the tracking store'}: {first_line(error)}") from error
 
 
 def require() -> None:
@@ -213,14 +213,20 @@ def require() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _client(tracking_uri: str | None) -> Any:
+def open_client(tracking_uri: str | None) -> Any:
+    """MLflow's client of a store; None is MLflow's current tracking address.
+
+    Raises:
+        MissingExtra: MLflow is not installed.
+        Unavailable: the store cannot be opened.
+    """
     require()
     from mlflow import MlflowClient
 
     try:
         return MlflowClient(tracking_uri=tracking_uri)
     except Exception as error:  # whatever the store's driver raises
-        raise Unavailable(f"the tracking store {tracking_uri} cannot be opened: {_first_line(error)}") from error
+        raise Unavailable(f"the tracking store {tracking_uri} cannot be opened: {first_line(error)}") from error
 
 
 def _experiment(client: Any, name: str, artifacts: str | None) -> str:
@@ -261,5 +267,6 @@ def _commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of MLflow says, in one line."""
     return (str(error) or repr(error)).splitlines()[0]

@@ -151,13 +151,13 @@ def dumps(canaries: Canaries) -> bytes:
     return bytes(safetensors_numpy().save(arrays, {"samespace": json.dumps(header, sort_keys=True)}))
 
 
-def loads(data: bytes, *, digest: str, name: str) -> Canaries:
-    """The canaries of a file whose digest is known; CorruptFile if it holds anything else."""
+def loads(data: bytes, *, name: str, digest: str | None = None) -> Canaries:
+    """The canaries of a file, whose digest may be known; CorruptFile if it holds anything else."""
     try:
         header, arrays = unpacked(data)
         inputs = tuple(header["inputs"]) if "inputs" in header else arrays["inputs"]
         found = Canaries(header["version"], inputs, arrays["vectors"])
-        sound = found.digest() == digest
+        sound = digest in (None, found.digest())
     except MissingExtra:
         raise
     except Exception as error:  # whatever a damaged file makes a parser raise

@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from registry.errors import InvalidInput, MissingExtra, Unavailable
+from registry.errors import InvalidInput, MissingExtra
 
 if TYPE_CHECKING:
+    from registry.client import Client
     from registry.embedded import Registry
 
-__all__ = ["connect"]
+__all__ = ["Connection", "connect"]
+
+Connection: TypeAlias = "Registry | Client"
+"""What `connect` gives: both have the same methods."""
 
 
-def connect(home: str | os.PathLike[str], *, database: str | None = None) -> Registry:
-    """Open the registry in the folder `home`, creating it on first use.
+def connect(
+    home: str | os.PathLike[str],
+    *,
+    database: str | None = None,
+    token: str | None = None,
+    timeout: float = 60.0,
+    dtype: Literal["float32", "float16"] = "float32",
+    progress: bool | None = None,
+) -> Connection:
+    """Open the registry in the folder `home`, creating it on first use, or the one that a server at that address has.
+
+    Both have the same methods, with the same results and errors.
 
     Args:
-        home: the folder of the registry.
+        home: the folder of the registry, or the server's address, such as `http://host:8321`.
         database: an SQLAlchemy address for the facts, such as `postgresql+psycopg://…`; by default SQLite in the folder.
+        token: what a server is asked with; by default what the variable SAMESPACE_TOKEN holds.
+        timeout: seconds that a server may be silent.
+        dtype: of vectors that a server sends: float16 halves what travels, and keeps three digits.
+        progress: whether long transfers show how far they are; by default where standard error is a terminal.
 
     Raises:
+        Unavailable: a server cannot be reached, said by the first method that asks it.
         MissingExtra: the `server` extra, which an embedded registry needs, is not installed.
         MigrationNeeded: the database belongs to another release.
     """
     if not isinstance(home, str | os.PathLike) or "\0" in os.fspath(home):
         raise InvalidInput(f"home must be the path of a folder, got {home!r:.120}")
     if str(home).startswith(("http://", "https://")):
-        raise Unavailable(f"this release opens folders only, got {home}: give the registry's folder")
+        if database is not None:
+            raise InvalidInput("a server has its own database: leave database out, or give a folder")
+        from registry.client import Client
+
+        given = os.environ.get("SAMESPACE_TOKEN") if token is None else token
+        return Client(str(home), token=given or None, timeout=timeout, dtype=dtype, progress=progress)
     try:
         from registry.embedded import Registry
     except ModuleNotFoundError as error:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from registry.errors import AlreadyExists, CorruptFile, InvalidInput, MigrationNeeded, Unavailable
 
-__all__ = ["HEAD", "Database", "migrations_folder"]
+__all__ = ["HEAD", "Database", "address_in", "migrations_folder"]
 
 HEAD = "0003"
 """The revision that this release reads and writes; a test holds it equal to the newest migration."""
@@ -68,23 +68,23 @@ class Database:
 
     @contextmanager
     def _session(self, engine: Engine) -> Iterator[Session]:
-        try:
-            with Session(engine, expire_on_commit=False) as session:
-                yield session
-        except OperationalError as error:
-            raise Unavailable(
-                f"the database did not answer ({_first_line(error.orig)}): try again, or run 'samespace db check'"
-            ) from error
-        except PoolTimeout as error:
-            raise Unavailable("all connections to the database are busy: try again later") from error
-        except IntegrityError as error:  # somebody else was faster, between our check and our insert
-            raise AlreadyExists(
-                f"the name or id is taken ({_first_line(error.orig)}): read it, or choose another"
-            ) from error
-        except (DataError, UnicodeEncodeError, OverflowError) as error:
-            raise InvalidInput(
-                f"the database cannot hold this value ({_first_line(getattr(error, 'orig', error))}): mend or shorten it"
-            ) from error
+        with _explained(), Session(engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def building(self) -> Iterator[Connection]:
+        """A transaction that builds an empty database, for the block to fill: all of it is kept, or nothing.
+
+        Raises:
+            AlreadyExists: there is a registry in it.
+        """
+        with _explained(), self._changing() as connection:
+            if _revision(connection) is not None:
+                raise AlreadyExists(
+                    f"{self.url.render_as_string(hide_password=True)} holds a registry: name an empty database"
+                )
+            _run_migrations(connection, "upgrade", "head")
+            yield connection
 
     def revision(self) -> str | None:
         """The revision that the database is at; None while it is empty."""
@@ -122,21 +122,26 @@ class Database:
         self._migrate("downgrade", revision)
 
     def _migrate(self, direction: str, revision: str) -> None:
-        from alembic import command
-        from alembic.config import Config
+        with self._changing() as connection:
+            _run_migrations(connection, direction, revision)
 
-        config = Config()
-        config.set_main_option("script_location", str(migrations_folder()))
+    @contextmanager
+    def _changing(self) -> Iterator[Connection]:
+        """A transaction in which nobody else changes the tables."""
         engine = self.engine.execution_options(samespace_begin="IMMEDIATE")
         with engine.begin() as connection:
             if self.engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
-            config.attributes["connection"] = connection
-            getattr(command, direction)(config, revision)
+            yield connection
 
     def close(self) -> None:
         """Let go of all connections."""
         self.engine.dispose()
+
+
+def address_in(file: Path) -> URL:
+    """The address of a SQLite file."""
+    return URL.create("sqlite", database=str(file))
 
 
 def migrations_folder() -> Path:
@@ -145,11 +150,48 @@ def migrations_folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / "migrations"
 
 
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say what a database's error means, and what to do."""
+    try:
+        yield
+    except OperationalError as error:
+        raise Unavailable(
+            f"the database did not answer ({_first_line(error.orig)}): try again, or run 'samespace db check'"
+        ) from error
+    except PoolTimeout as error:
+        raise Unavailable("all connections to the database are busy: try again later") from error
+    except IntegrityError as error:  # somebody else was faster, between our check and our insert
+        raise AlreadyExists(
+            f"the name or id is taken ({_first_line(error.orig)}): read it, or choose another"
+        ) from error
+    except (DataError, UnicodeEncodeError, OverflowError) as error:
+        raise InvalidInput(
+            f"the database cannot hold this value ({_first_line(getattr(error, 'orig', error))}): mend or shorten it"
+        ) from error
+
+
+def _run_migrations(connection: Connection, direction: str, revision: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    config.attributes["connection"] = connection
+    getattr(command, direction)(config, revision)
+
+
 def _engine(url: Any) -> Engine:
+    # What is bound, secrets of webhooks among it, stays out of errors, whose traceback a log may keep.
     if url.get_backend_name() == "postgresql":
-        return create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
+        return create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", hide_parameters=True)
     # Writers wait for SQLite's lock, each in a connection of its own; readers must not wait for one of theirs.
-    engine = create_engine(url, max_overflow=-1, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
+    engine = create_engine(
+        url,
+        max_overflow=-1,
+        hide_parameters=True,
+        connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False},
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Self
 
-from registry import evaluating, pairing, reading, searching, writing
+from registry import addresses, delivering, evaluating, pairing, reading, searching, writing
 from registry.canaries import Canaries, Encode, EncoderCheck, Inputs, check_encoder
+from registry.fingerprints import Fingerprint
 from registry.home import Home
-from registry.services import advice, anchors, audit, canaries, evidence, galleries, models, transforms
+from registry.listing import Kind, Lists
+from registry.services import (
+    advice,
+    anchors,
+    canaries,
+    deliveries,
+    evidence,
+    galleries,
+    lists,
+    models,
+    operations,
+    tokens,
+    transforms,
+    webhooks,
+)
+from registry.settings import Settings
 from registry.transforms import Transform
 from registry.types import (
+    EVENTS,
     AnchorSet,
     Change,
     Comparison,
+    Delivery,
     Embeddings,
     Evaluation,
     Gallery,
@@ -22,15 +41,20 @@ from registry.types import (
     Ids,
     Matrix,
     Model,
+    Page,
+    Space,
+    Token,
+    TokenRole,
     TransformInfo,
     Version,
+    Webhook,
 )
 from registry.vectors import Array
 
 __all__ = ["Registry"]
 
 
-class Registry:
+class Registry(Lists):
     """A registry of model versions, galleries, transforms and evidence. Open one with `registry.connect`.
 
     It is safe to share between threads, and several processes may open one home.
@@ -62,6 +86,10 @@ class Registry:
         """The folder."""
         return str(self._home.root)
 
+    def revision(self) -> str | None:
+        """The revision that the database is at, asked of it now."""
+        return self._home.database.revision()
+
     # Models and versions
 
     def register_version(
@@ -78,6 +106,7 @@ class Registry:
         run_id: str | None = None,
         fingerprint: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        key: str | None = None,
     ) -> Version:
         """Register the next version of `model`, which is created with its first one. Versions never change.
 
@@ -93,6 +122,7 @@ class Registry:
             run_id: its MLflow run.
             fingerprint: JSON values that decide the vector space: digest of the weights, preprocessing, pooling, …
             tags: free notes.
+            key: an idempotency key: a second call with it does nothing, and returns what the first one did.
 
         Raises:
             InvalidInput: a value that no version can have.
@@ -100,26 +130,38 @@ class Registry:
             AlreadyExists: a version of this model has this very fingerprint.
         """
         normalized = metric == "cosine" if normalized is None else normalized
+        given: dict[str, Any] = {
+            "dim": dim, "metric": metric, "normalized": normalized, "dtype": dtype, "source": source, "parent": parent,
+            "method": method, "run_id": run_id, "fingerprint": fingerprint, "tags": tags,
+        }  # fmt: skip
+        asked = operations.once(key, "register_version", model, given)
         with self._home.database.writing() as session:
-            return models.register(
-                session, model, dim=dim, metric=metric, normalized=normalized, dtype=dtype, source=source, parent=parent,
-                method=method, run_id=run_id, fingerprint=fingerprint, tags=tags,
+            return operations.done_once(
+                session, asked, lambda: models.register(session, model, **given),
+                name=lambda made: made.ref, again=lambda ref: models.version(session, ref),
             )  # fmt: skip
 
     def models(self) -> list[Model]:
         """All models by name."""
         with self._home.database.reading() as session:
-            return models.models(session)
+            return list(models.models(session).items)
 
     def versions(self, model: str | None = None) -> list[Version]:
         """The versions of a model, oldest first; of all models if none is named. NotFound for an unknown model."""
         with self._home.database.reading() as session:
-            return models.versions(session, model)
+            return list(models.versions(session, model).items)
 
     def version(self, ref: str) -> Version:
         """One version: `products/2` or `products@champion`. NotFound if there is none."""
         with self._home.database.reading() as session:
             return models.version(session, ref)
+
+    def space(self, name: str) -> Space:
+        """One space: `products/2`, `products/2[:64]`, `products@champion`, `relative/landmarks`. NotFound if there is none."""
+        with self._home.database.reading() as session:
+            resolved = transforms.resolve_space(session, name)
+            dim, metric, _ = transforms.space_facts(session, resolved)
+            return Space(resolved, dim, metric)
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
         """Let `model@alias` mean version `number`; the alias moves if it exists."""
@@ -131,7 +173,7 @@ class Registry:
         with self._home.database.writing() as session:
             models.set_tag(session, ref, key, value)
 
-    def add_canaries(self, ref: str, inputs: Inputs, vectors: Any) -> Canaries:
+    def add_canaries(self, ref: str, inputs: Inputs, vectors: Any, *, key: str | None = None) -> Canaries:
         """Keep a few inputs and the vectors that the version's encoder gives of them, for `verify_encoder`. Never changes.
 
         Args:
@@ -143,9 +185,13 @@ class Registry:
             AlreadyExists: the version has canaries.
             InvalidInput, DimensionMismatch, BadVector: inputs or vectors that cannot be kept.
         """
+        asked = operations.once(key, "add_canaries", ref)
         with self._home.database.writing() as session:
+            if operations.result(session, asked) is not None:
+                return self.canaries(ref)
             added = canaries.add(session, ref, inputs, vectors)
             self._home.keep_canaries(added)  # before the fact is: a crash between leaves a file that nobody refers to
+            operations.note(session, asked, True)
             return added
 
     def canaries(self, ref: str) -> Canaries:
@@ -174,15 +220,24 @@ class Registry:
 
     # Galleries
 
-    def create_gallery(self, name: str, *, id_type: str = "string", labels: Sequence[str] = ()) -> Gallery:
-        """Create an empty gallery of items with `string` or `int` ids; label columns make it a benchmark."""
+    def create_gallery(
+        self, name: str, *, id_type: str = "string", labels: Sequence[str] = (), key: str | None = None
+    ) -> Gallery:
+        """Create an empty gallery of items with `string` or `int` ids; label columns make it a benchmark.
+
+        A second call with the same idempotency `key` does nothing, and returns what the first one did.
+        """
+        asked = operations.once(key, "create_gallery", name, id_type)
         with self._home.database.writing() as session:
-            return galleries.create(session, name, id_type=id_type, labels=labels)
+            return operations.done_once(
+                session, asked, lambda: galleries.create(session, name, id_type=id_type, labels=labels),
+                name=lambda made: made.name, again=lambda n: galleries.to_gallery(galleries.gallery(session, n)),
+            )  # fmt: skip
 
     def galleries(self) -> list[Gallery]:
         """All galleries by name."""
         with self._home.database.reading() as session:
-            return galleries.galleries(session)
+            return list(galleries.galleries(session).items)
 
     def gallery(self, name: str) -> Gallery:
         """One gallery. NotFound if there is none."""
@@ -190,7 +245,15 @@ class Registry:
             return galleries.to_gallery(galleries.gallery(session, name))
 
     def append(
-        self, gallery: str, *, version: str, ids: Ids, vectors: Any, labels: Mapping[str, Any] | None = None
+        self,
+        gallery: str,
+        *,
+        version: str,
+        ids: Ids,
+        vectors: Any,
+        labels: Mapping[str, Any] | None = None,
+        fingerprint: Fingerprint = None,
+        key: str | None = None,
     ) -> int:
         """Store vectors that `version` made of items. All of the batch is stored, or nothing.
 
@@ -200,6 +263,8 @@ class Registry:
             ids: the items' ids (n,), each once.
             vectors: (n, d) float32, float16 or float64; stored as the version's dtype.
             labels: label column -> values (n,); needed for items that are new to a benchmark.
+            fingerprint: of the encoder that made the vectors, facts or digest: it must be the version's.
+            key: an idempotency key: a second call with it stores nothing, and returns what the first one did.
 
         Returns:
             The number of rows stored.
@@ -210,12 +275,30 @@ class Registry:
             DuplicateId: an id twice in the batch.
             AlreadyExists: an id that this version already wrote.
             InvalidInput: an empty batch, wrong id types, missing or contradicting labels.
+            Incompatible: the fingerprint is not the version's.
         """
-        return writing.append(self._home, gallery, version=version, ids=ids, vectors=vectors, labels=labels)
+        return writing.append(
+            self._home, gallery, version=version, ids=ids, vectors=vectors, labels=labels, fingerprint=fingerprint, key=key
+        )  # fmt: skip
 
-    def delete(self, gallery: str, ids: Ids) -> int:
+    def append_parts(
+        self,
+        gallery: str,
+        *,
+        version: str,
+        parts: Iterable[writing.Part],
+        fingerprint: Fingerprint = None,
+        key: str | None = None,
+    ) -> int:
+        """Store one batch that comes in parts, each (ids, vectors, labels) as in `append`: all of them, or nothing.
+
+        Memory is bounded by a few parts and all ids and labels, however large the batch.
+        """
+        return writing.append_parts(self._home, gallery, version=version, parts=parts, fingerprint=fingerprint, key=key)
+
+    def delete(self, gallery: str, ids: Ids, *, key: str | None = None) -> int:
         """Remove items and all their vectors; unknown ids are passed over. Returns how many items went."""
-        return writing.delete(self._home, gallery, ids)
+        return writing.delete(self._home, gallery, ids, key=key)
 
     def fetch(self, gallery: str, *, ids: Ids, into: str, allow_unmeasured: bool = False) -> Embeddings:
         """The vectors of `ids`, in their order, as (n, d) float32 vectors of the space `into`.
@@ -224,6 +307,14 @@ class Registry:
         Incompatible says which segment cannot reach `into`.
         """
         return reading.fetch(self._home, gallery, ids=ids, into=into, allow_unmeasured=allow_unmeasured)
+
+    def fetch_blocks(
+        self, gallery: str, *, ids: Ids, into: str, rows: int = 65536, allow_unmeasured: bool = False
+    ) -> Iterator[Embeddings]:
+        """What `fetch` gives, in blocks of at most `rows`, so that memory is bounded however many ids there are."""
+        return reading.fetch_blocks(
+            self._home, gallery, ids=ids, into=into, rows=rows, allow_unmeasured=allow_unmeasured
+        )
 
     def scan(
         self, gallery: str, *, into: str, rows: int = 65536, allow_unmeasured: bool = False
@@ -263,6 +354,7 @@ class Registry:
         shortlist: int | None = None,
         candidates: int | None = None,
         side: Mapping[str, Any] | None = None,
+        fingerprint: Fingerprint = None,
     ) -> Hits:
         """The k closest items to each query (q, d) that `version` (or a prefix of it) embedded.
 
@@ -275,10 +367,12 @@ class Registry:
 
         `side`: the same queries as older versions embed them, such as {"products/1": (q, d_old)}. Only then may a slerp
         bridge to that version be taken, which goes between the two.
+
+        `fingerprint` is that of the encoder that made the queries, facts or digest; Incompatible if it is not the version's.
         """
         return searching.search(
             self._home, gallery, queries, version=version, k=k, allow_unmeasured=allow_unmeasured,
-            shortlist=shortlist, candidates=candidates, side=side,
+            shortlist=shortlist, candidates=candidates, side=side, fingerprint=fingerprint,
         )  # fmt: skip
 
     def convert(self, vectors: Any, *, source: str, into: str, allow_unmeasured: bool = False) -> Array:
@@ -288,7 +382,7 @@ class Registry:
     # Transforms and anchors
 
     def add_transform(
-        self, transform: Transform, *, source: str, target: str, run_id: str | None = None
+        self, transform: Transform, *, source: str, target: str, run_id: str | None = None, key: str | None = None
     ) -> TransformInfo:
         """Register a map from `source` to `target`. It never changes; its file is checked on every load.
 
@@ -296,16 +390,24 @@ class Registry:
             DimensionMismatch: its widths are not those of the spaces in this direction.
             AlreadyExists: this very transform is registered.
         """
-        with self._home.database.writing() as session:
+        asked = operations.once(key, "add_transform", source, target)
+
+        def add() -> TransformInfo:
             info, tagged = transforms.add(session, transform, source=source, target=target, run_id=run_id)
             # The file is there before the fact is: a crash between the two leaves a file that nobody refers to.
             tagged.save(self._home.transform_file(info.id))
             return info
 
+        with self._home.database.writing() as session:
+            return operations.done_once(
+                session, asked, add,
+                name=lambda info: info.id, again=lambda id: transforms.to_info(transforms.transform(session, id)),
+            )  # fmt: skip
+
     def transforms(self) -> list[TransformInfo]:
         """All transforms, oldest first."""
         with self._home.database.reading() as session:
-            return transforms.transforms(session)
+            return list(transforms.transforms(session).items)
 
     def transform(self, id: str) -> Transform:
         """One registered transform with its parameters."""
@@ -323,6 +425,7 @@ class Registry:
         weights: Sequence[float] | None = None,
         similarity: str = "cosine",
         quantum: float | None = None,
+        key: str | None = None,
     ) -> AnchorSet:
         """Freeze items as the anchors of the relative space `relative/<name>`.
 
@@ -333,16 +436,23 @@ class Registry:
         `align.relative.project`. `quantum` is the width of the bins to which similarities are rounded; None or 0 is off.
         """
         listed = writing.known_ids(self._home, gallery, ids)
-        with self._home.database.writing() as session:
+        asked = operations.once(key, "add_anchors", name, gallery)
+
+        def add() -> AnchorSet:
             return anchors.add(
                 session, name, gallery=gallery, ids=listed, anchor=anchor, weights=weights, similarity=similarity,
                 quantum=quantum,
             )  # fmt: skip
 
+        with self._home.database.writing() as session:
+            return operations.done_once(
+                session, asked, add, name=lambda made: made.space, again=lambda space: anchors.of_space(session, space)
+            )
+
     def anchor_sets(self) -> list[AnchorSet]:
         """All anchor sets by name."""
         with self._home.database.reading() as session:
-            return anchors.anchor_sets(session)
+            return list(anchors.anchor_sets(session).items)
 
     # Evidence
 
@@ -371,7 +481,7 @@ class Registry:
     ) -> list[Evaluation]:
         """The newest measurement of each pair of versions, of every benchmark, metric and label column unless named."""
         with self._home.database.reading() as session:
-            return evidence.evaluations(session, benchmark=benchmark, metric=metric, label=label)
+            return list(evidence.evaluations(session, benchmark=benchmark, metric=metric, label=label).items)
 
     def matrix(self, benchmark: str, *, metric: str = "map", label: str | None = None) -> Matrix:
         """The stored compatibility matrix: metric `cmc@1`, `cmc@5`, `map`, `map@r` or `mrr`, by default the first label."""
@@ -385,5 +495,127 @@ class Registry:
 
     def changes(self, *, limit: int = 100) -> list[Change]:
         """The audit log, newest first."""
+        return list(self.page("changes", limit=limit).items)
+
+    # Long lists, a part at a time
+
+    def page(self, kind: Kind, *, after: str | None = None, limit: int = 100, **filters: Any) -> Page[Any]:
+        """At most `limit` items of a list, in its order; the first ones, or those behind the cursor `after`.
+
+        A page costs the same wherever it lies. What is added meanwhile shifts nothing: an item that is there all along
+        comes exactly once.
+
+        Args:
+            kind: which list.
+            after: `next` of the page before.
+            limit: the most items.
+            filters: of `versions` the `model`; of `evaluations` `benchmark`, `metric` and `label`.
+
+        Raises:
+            InvalidInput: an unknown list or filter, a cursor that is none of this list, or a limit below 1.
+        """
         with self._home.database.reading() as session:
-            return audit.changes(session, limit=limit)
+            return lists.page(session, kind, after=after, limit=limit, filters=filters)
+
+    # Webhooks
+
+    def add_webhook(
+        self,
+        name: str,
+        url: str,
+        *,
+        events: Sequence[str] = EVENTS,
+        secret: str | None = None,
+        allowed: Sequence[str] | None = None,
+    ) -> tuple[Webhook, str]:
+        """Let `url` be told of events from now on; gives the webhook and its secret, which is not shown again.
+
+        The server sends what became due, each event at least once and signed with the secret; see `docs/webhooks.md`.
+
+        Args:
+            name: the webhook's name.
+            url: an http or https address of a public host, without credentials.
+            events: some of `version.registered`, `alias.moved`, `verdict.changed`, `backfill.finished`.
+            secret: what signs the events; one is made unless given.
+            allowed: the only hosts that may be called, private ones too; by default what SAMESPACE_WEBHOOK_ALLOW says.
+
+        Raises:
+            InvalidInput: a URL that must not be called, an unknown event, a secret that is too short.
+            Unavailable: the host cannot be looked up.
+            AlreadyExists: the name is taken.
+        """
+        hosts = Settings.read().webhook_hosts if allowed is None else allowed
+        addresses.resolve(addresses.parse(url), hosts)  # may take seconds, so no transaction is open yet
+        with self._home.database.writing() as session:
+            return webhooks.add(session, name, url, events, secret)
+
+    def webhooks(self) -> list[Webhook]:
+        """All webhooks by name, without their secrets."""
+        with self._home.database.reading() as session:
+            return webhooks.webhooks(session)
+
+    def remove_webhook(self, name: str) -> None:
+        """Remove a webhook and what it was not told yet. NotFound if there is none."""
+        with self._home.database.writing() as session:
+            webhooks.remove(session, name)
+
+    def deliveries(self, *, limit: int = 100) -> list[Delivery]:
+        """What webhooks were or are to be told, newest first."""
+        with self._home.database.reading() as session:
+            return deliveries.deliveries(session, limit=limit)
+
+    def send_deliveries(self) -> delivering.Sent:
+        """Send what is due, once; a server does so by itself."""
+        return delivering.Sender(self._home.database, Settings.read().webhook_hosts).send_due()
+
+    def send_in_background(self, settings: Settings) -> Callable[[], None]:
+        """Send what becomes due in a thread, until the function that it returns is called; for a server."""
+        return delivering.run_in_background(self._home.database, settings)
+
+    # Tokens of the HTTP API
+
+    def create_token(
+        self,
+        name: str,
+        *,
+        role: TokenRole = "reader",
+        models: Sequence[str] | None = None,
+        galleries: Sequence[str] | None = None,
+        expires_in: timedelta | None = None,
+    ) -> tuple[Token, str]:
+        """A new token for the HTTP API and the pages, and its text, which is given here once and kept nowhere.
+
+        From the first token on, the server answers only to tokens.
+
+        Args:
+            name: who it is for; the audit log names what is done with it. Never used again.
+            role: `reader`, `writer` (appends, registers, measures) or `admin` (tokens and webhooks too).
+            models: the models that it covers; all unless named. An admin covers all.
+            galleries: the galleries that it covers; all unless named. An admin covers all.
+            expires_in: how long it is good for; without an end unless said.
+
+        Raises:
+            AlreadyExists: there is or was a token of this name.
+        """
+        with self._home.database.writing() as session:
+            return tokens.create(session, name, role, models=models, galleries=galleries, expires_in=expires_in)
+
+    def tokens(self) -> list[Token]:
+        """All tokens by name, expired and revoked ones too."""
+        with self._home.database.reading() as session:
+            return tokens.tokens(session)
+
+    def revoke_token(self, name: str) -> Token:
+        """Make a token good for nothing; servers know within 5 seconds. NotFound if there is none of this name."""
+        with self._home.database.writing() as session:
+            return tokens.revoke(session, name)
+
+    def has_tokens(self) -> bool:
+        """Whether a token was ever created, good or not: a server then answers only to tokens."""
+        with self._home.database.reading() as session:
+            return tokens.exist(session)
+
+    def token_of(self, digest: str) -> Token:
+        """The active token whose text has this sha-256, hex. NotSignedIn if it is unknown, expired or revoked."""
+        with self._home.database.reading() as session:
+            return tokens.of_digest(session, digest)

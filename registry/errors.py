@@ -150,9 +150,13 @@ class TooLarge(SamespaceError):
 
 
 class TooMany(SamespaceError):
-    """More requests than the server allows this caller; trying again later is safe."""
+    """More requests than the server allows this caller; trying again is safe, after `retry_after` seconds."""
 
     code = "too_many"
+
+    def __init__(self, message: str, *, retry_after: int = 60) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class CorruptFile(SamespaceError):

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.orm import Session
 
+from registry.batches import vectors_of
 from registry.bootstrap import Interval, Resamples, verdict
 from registry.errors import InvalidInput, NotFound
-from registry.gallery import vectors_of
 from registry.home import Home
 from registry.paths import Graph
 from registry.refs import is_relative, prefix_of
@@ -78,7 +78,7 @@ def evaluate(
         column = evidence.label_column(row, label)
         refs, cuts = _asked(session, versions)
         refs = _embedded(row, refs)
-        graph = transforms.graph(session)
+        graph = home.graphs.of(session)
         bench = _load(home, row, refs, column)
         spaces = {
             p: transforms.space_facts(session, p)[1]

@@ -8,12 +8,15 @@ number in the database. Versions beyond the recorded one were never acknowledged
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
@@ -29,37 +32,15 @@ from lance.fragment import write_fragments
 from registry.errors import CorruptFile, NotFound, SamespaceError, Unavailable
 from registry.vectors import Array
 
-__all__ = ["Dataset", "OpenDatasets", "id_type", "segment_schema", "vectors_of"]
+__all__ = ["KEPT_FOR", "Dataset", "OpenDatasets", "superseded"]
 
-_ID_TYPES = {"string": pa.string(), "int": pa.int64()}
+KEPT_FOR = timedelta(days=1)
+"""How long a state stays after it was replaced: whoever began to read or to copy it has so much time."""
+
 _OPEN_DATASETS = 64
 _SMALL_FILES = 64
 _WHOLE_FILE_ROWS = 1 << 17  # whoever scans holds a few files in memory, and whoever opens a dataset reads of each
-_KEPT_FOR = timedelta(days=1)
 _ID_ROWS = 1 << 20
-
-
-def id_type(name: str) -> pa.DataType:
-    """The Arrow type of a gallery's ids: `string` or `int`."""
-    return _ID_TYPES[name]
-
-
-def segment_schema(ids: str, dim: int, dtype: str) -> pa.Schema:
-    """The columns of a segment: id, and vector (dim,) of float32 or float16."""
-    value = pa.float16() if dtype == "float16" else pa.float32()
-    return pa.schema(
-        [pa.field("id", id_type(ids), nullable=False), pa.field("vector", pa.list_(value, dim), nullable=False)]
-    )
-
-
-def vectors_of(column: pa.ChunkedArray | pa.Array) -> Array:
-    """The vector column as one (n, d) array, without a copy where it is one chunk."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    dim = column.type.list_size
-    # flatten() honours the slice; .values would show the parent's rows as well.
-    rows: Array = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
-    return rows
 
 
 @contextmanager
@@ -111,6 +92,22 @@ class OpenDatasets:
         return opened
 
 
+def superseded(dataset: Any) -> list[int]:
+    """The versions that were replaced so long ago that nobody reads them any more.
+
+    Not those that were *written* so long ago: of a gallery that rests, the newest is that old, and may be being read.
+    """
+    states = sorted((state["version"], state["timestamp"]) for state in dataset.versions())
+    until = datetime.now() - KEPT_FOR  # Lance gives local times without a zone
+    return [version for (version, _), (_, replaced) in pairwise(states) if replaced < until]
+
+
+def _forget_old(dataset: Any) -> None:
+    """Remove what is superseded, with the files that only it refers to."""
+    if old := superseded(dataset):
+        dataset.cleanup_old_versions(versions=old, error_if_tagged_old_versions=False)
+
+
 def _crowded(dataset: Any) -> bool:
     """Whether so many small files have come together that each further write and read would cost more."""
     small = [f for f in dataset.get_fragments() if f.count_rows() < _WHOLE_FILE_ROWS]
@@ -144,6 +141,12 @@ class Dataset:
                 )
             )
 
+    def discard(self, fragments: list[Any]) -> None:
+        """Remove staged files that will never be published."""
+        for file in (file for fragment in fragments for file in fragment.files):
+            with contextlib.suppress(OSError):  # then they stay until `samespace doctor` finds them
+                (FilePath(self.uri) / "data" / file.path).unlink()
+
     def publish(self, fragments: list[Any], schema: pa.Schema, version: int) -> int:
         """Append staged rows after `version` (0 creates the dataset); return the new version."""
         with _writing(self.uri):
@@ -155,7 +158,7 @@ class Dataset:
             if crowded and base.version == version:
                 # Old states go now, while the newest is the acknowledged one, which is kept: were it done after this
                 # write, the state that counts until the caller's commit could be among them.
-                base.cleanup_old_versions(older_than=_KEPT_FOR)
+                _forget_old(base)
             operation = lance.LanceOperation.Append(fragments)
             grown = lance.LanceDataset.commit(self.uri, operation, read_version=base.version)
             if crowded:  # files of `_WHOLE_FILE_ROWS` are left alone, so a row is rewritten a bounded number of times
@@ -188,24 +191,40 @@ class Dataset:
         hits = [column.filter(pc.is_in(column, value_set=ids)) for column in columns]
         return pa.concat_arrays(hits) if hits else ids.slice(0, 0)
 
+    def places(self, ids: pa.Array, version: int) -> Array:
+        """Where each of `ids` stands at `version`: the number (m,) of its row in stored order, or -1."""
+        found = np.full(len(ids), -1, dtype=np.int64)
+        start = 0
+        for batch in self.batches(version, ["id"], _ID_ROWS) if len(ids) else ():
+            wanted = pc.index_in(batch.column("id"), value_set=ids)
+            here = np.flatnonzero(wanted.is_valid().to_numpy(zero_copy_only=False))
+            found[wanted.drop_null().to_numpy()] = start + here
+            start += batch.num_rows
+        again = pc.index_in(ids, value_set=ids).to_numpy()  # an id that is asked for twice was found for its first
+        places: Array = found[again]
+        return places
+
+    def rows(self, places: Array, version: int, columns: list[str]) -> pa.Table:
+        """The rows that stand at `places` (m,), in that order, with `columns`."""
+        once, order = np.unique(places, return_inverse=True)
+        with _reading(self.uri, version):
+            found = self.at(version).take(once.tolist(), columns=columns)
+        return found if np.array_equal(order, np.arange(len(order))) else found.take(pa.array(order))
+
     def take(self, ids: pa.Array, version: int, columns: list[str]) -> pa.Table:
-        """The rows of `ids`, in their order, with `columns`.
+        """The rows of `ids`, in their order, with their ids and `columns`.
 
         Raises:
             NotFound: an id is not stored.
         """
+        name = self.uri.rsplit("/", 2)[-2]
         if version == 0:
-            raise NotFound(f"{self.uri.rsplit('/', 2)[-2]} holds nothing yet: append to it first")
-        with _reading(self.uri, version):
-            found = self.at(version).to_table(columns=["id", *columns], filter=pc.field("id").isin(ids))
-        stored = found["id"].combine_chunks()
-        position = pc.index_in(ids, value_set=stored)
-        if position.null_count:
-            row = int(np.flatnonzero(position.is_null().to_numpy(zero_copy_only=False))[0])
-            raise NotFound(
-                f"id {ids[row].as_py()!r} is not in {self.uri.rsplit('/', 2)[-2]}: check the id, or append it first"
-            )
-        return found.take(position)
+            raise NotFound(f"{name} holds nothing yet: append to it first")
+        places = self.places(ids, version)
+        if len(places) and places.min() < 0:
+            row = int(np.argmin(places))
+            raise NotFound(f"id {ids[row].as_py()!r} is not in {name}: check the id, or append it first")
+        return self.rows(places, version, ["id", *columns])
 
     def batches(self, version: int, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
         """Batches of at most `rows` rows with `columns`, in stored order; memory is bounded by a few of them."""

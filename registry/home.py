@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path as FilePath
 from threading import Lock
 
-from sqlalchemy import URL
-
 from registry import canaries, transforms
 from registry.canaries import Canaries
-from registry.database import Database
+from registry.database import Database, address_in
 from registry.errors import CorruptFile, InvalidInput
 from registry.gallery import Dataset, OpenDatasets
 from registry.index import IndexCache
+from registry.layout import Layout
+from registry.services.graphs import Graphs
 from registry.transforms import Prefix, Transform
 from registry.transforms.base import write_whole
 
@@ -37,9 +37,10 @@ class Home:
         if not os.fspath(root):
             raise InvalidInput("the home is empty text: name a folder, such as ./home")
         self.root = FilePath(root).expanduser().resolve()
-        self.database = Database(database or URL.create("sqlite", database=str(self.root / "registry.db")))
+        self.layout = Layout(self.root)
+        self.database = Database(database or address_in(self.layout.database))
         try:
-            for folder in (self.root, *(self.root / part for part in ("galleries", "transforms", "canaries"))):
+            for folder in (self.root, *self.layout.folders):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidInput(
@@ -47,36 +48,34 @@ class Home:
             ) from error
         self.database.ensure()
         self.indexes = IndexCache(_INDEX_BUDGET_BYTES)
+        self.graphs = Graphs()
         self._transforms: OrderedDict[str, Transform] = OrderedDict()
         self._opened = OpenDatasets()
         self._lock = Lock()
 
     def items(self, gallery: str) -> Dataset:
         """The item columns of a gallery."""
-        return Dataset(str(self.root / "galleries" / gallery / "items.lance"), self._opened)
+        return Dataset(str(self.layout.items_of(gallery)), self._opened)
 
     def segment(self, gallery: str, version: str) -> Dataset:
         """The vectors that `version` wrote into a gallery."""
-        return Dataset(str(self.root / "galleries" / gallery / f"{version.replace('/', '-')}.lance"), self._opened)
+        return Dataset(str(self.layout.segment_of(gallery, version)), self._opened)
 
     def transform_file(self, id: str) -> FilePath:
         """The file of a registered transform."""
-        return self.root / "transforms" / f"{id}.safetensors"
+        return self.layout.transform_of(id)
 
     def keep_canaries(self, found: Canaries) -> None:
         """Write the file of a version's canaries."""
-        write_whole(self._canaries_file(found.version), canaries.dumps(found))
+        write_whole(self.layout.canaries_of(found.version), canaries.dumps(found))
 
     def canaries(self, version: str, digest: str) -> Canaries:
         """The canaries of a version, checked against the digest that the database knows."""
-        file = self._canaries_file(version)
+        file = self.layout.canaries_of(version)
         try:
             return canaries.loads(file.read_bytes(), digest=digest, name=str(file))
         except FileNotFoundError as error:
             raise CorruptFile(f"{file} is gone: restore it from a backup") from error
-
-    def _canaries_file(self, version: str) -> FilePath:
-        return self.root / "canaries" / f"{version.replace('/', '-')}.safetensors"
 
     def transform(self, id: str) -> Transform:
         """A registered transform, read once and checked against its checksum and its name."""
@@ -88,7 +87,7 @@ class Home:
             found = transforms.load(self.transform_file(id))
         except FileNotFoundError as error:
             raise CorruptFile(
-                f"the file of transform {id} is gone from {self.root / 'transforms'}: restore it from a backup"
+                f"the file of transform {id} is gone from {self.layout.transforms}: restore it from a backup"
             ) from error
         if not id.endswith(found.digest()[:12]):
             raise CorruptFile(f"the file of transform {id} holds another transform: restore it from a backup")

@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from registry.batches import vectors_of
 from registry.errors import InvalidInput, NotFound
-from registry.gallery import Dataset, vectors_of
+from registry.gallery import Dataset
 from registry.home import Home
+from registry.index import ids_array
 from registry.services import evidence, galleries, models
 from registry.vectors import Array
 
@@ -30,6 +32,11 @@ class Shared:
     labels: Array | None
     _ids: pa.Array = field(repr=False)
     _segments: tuple[tuple[Dataset, int], ...] = field(repr=False)
+
+    @property
+    def ids(self) -> Array:
+        """The items' ids (n,), in order."""
+        return ids_array(self._ids)
 
     def __len__(self) -> int:
         return len(self._ids)

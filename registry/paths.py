@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from registry.errors import Incompatible
 from registry.refs import is_relative, prefix_of
@@ -37,6 +37,10 @@ class _Chain:
     end: str
     edges: tuple[Edge, ...] = ()
 
+    def to(self, edge: Edge) -> _Chain:
+        """This chain, one edge longer."""
+        return _Chain(edge.target, (*self.edges, edge))
+
     @property
     def ids(self) -> tuple[str, ...]:
         return tuple(e.id for e in self.edges)
@@ -57,10 +61,12 @@ class Graph:
         self._out: dict[str, list[Edge]] = defaultdict(list)
         self._beside: dict[tuple[str, str], list[Edge]] = defaultdict(list)
         self._prefixes: dict[str, set[str]] = defaultdict(set)
+        self._edges: dict[str, Edge] = {}
         for edge in edges:
             if edge.kind in NEEDS_SIDE:
                 self._beside[edge.source, edge.target].append(edge)
                 continue
+            self._edges[edge.id] = edge
             self._out[edge.source].append(edge)
             for space in (edge.source, edge.target):
                 if (cut := prefix_of(space)) is not None:
@@ -72,7 +78,8 @@ class Graph:
         Of equally long ways those come first that leave the stored side as it is. `beside`: each query is also there as
         the gallery's version embedded it.
         """
-        left, right = self._reach(query, gallery), self._reach(gallery, query)
+        left = self._reach(query, gallery, self._distances(gallery, query))
+        right = self._reach(gallery, query, self._distances(query, gallery))
         for length in range(_MOST_MAPS + 1):
             for edge in self._beside.get((query, gallery), ()) if beside and length == 1 else ():
                 yield Path(query, gallery, gallery, (edge.id,), (), (edge.kind,))
@@ -90,28 +97,72 @@ class Graph:
 
     def lead(self, source: str, target: str) -> Iterator[Path]:
         """Every way to turn vectors of `source` into vectors of `target`, shortest first."""
-        chains = self._reach(source, target)
+        chains = self._reach(source, target, {target: 0})
         for length in range(_MOST_MAPS + 1):
             for c in chains(length):
                 if c.end == target:
                     yield Path(source, target, target, c.ids, (), c.kinds)
 
-    def _reach(self, start: str, goal: str) -> Callable[[int], list[_Chain]]:
-        """By length, all chains from `start` that visit no space twice; a length is worked out when asked for."""
+    def way(
+        self, query: str, gallery: str, steps: Sequence[str], stored: Sequence[str], *, beside: bool = False
+    ) -> Path | None:
+        """The way that takes these steps on the query side and those on the stored side; None if there is none."""
+        if beside and not stored and len(steps) == 1:
+            for edge in self._beside.get((query, gallery), ()):
+                if edge.id == steps[0]:
+                    return Path(query, gallery, gallery, (edge.id,), (), (edge.kind,))
+        left, right = self._followed(query, steps), self._followed(gallery, stored)
+        if left is None or right is None or left.end != right.end:
+            return None
+        return Path(query, gallery, left.end, left.ids, right.ids, left.kinds + right.kinds)
+
+    def _followed(self, start: str, steps: Sequence[str]) -> _Chain | None:
+        """The chain of these steps; None where one of them does not begin where the last one ended."""
+        chain = _Chain(start)
+        for step in steps:
+            edge = _cut(chain.end, step) if step.startswith("[:") else self._edges.get(step)
+            if edge is None or edge.source != chain.end:
+                return None
+            chain = chain.to(edge)
+        return chain
+
+    def _reach(self, start: str, goal: str, ends: Mapping[str, int]) -> Callable[[int], list[_Chain]]:
+        """By length, the chains from `start` that visit no space twice; a length is worked out when asked for.
+
+        `ends` are the spaces where a way may end or go on, and by how many maps of the other side. Chains that cannot
+        become a part of a way are not followed: in a dense graph, they are nearly all.
+        """
+        leaving = cache(lambda space: tuple(self._leaving(space, goal)))
+
+        @cache
+        def useful(space: str, left: int) -> bool:
+            return ends.get(space, left + 1) <= left or (
+                left > 0 and any(useful(edge.target, left - 1) for edge in leaving(space))
+            )
+
+        def longer(chain: _Chain) -> Iterator[_Chain]:
+            seen = {start, *(e.target for e in chain.edges)}
+            for edge in leaving(chain.end):
+                if edge.target not in seen and useful(edge.target, _MOST_MAPS - len(chain.edges) - 1):
+                    yield chain.to(edge)
+
         found = [[_Chain(start)]]
 
         def of_length(n: int) -> list[_Chain]:
             while len(found) <= n:
-                found.append([longer for chain in found[-1] for longer in self._longer(start, chain, goal)])
+                found.append([further for chain in found[-1] for further in longer(chain)])
             return found[n]
 
         return of_length
 
-    def _longer(self, start: str, chain: _Chain, goal: str) -> Iterator[_Chain]:
-        seen = {start, *(e.target for e in chain.edges)}
-        for edge in self._leaving(chain.end, goal):
-            if edge.target not in seen:
-                yield _Chain(edge.target, (*chain.edges, edge))
+    def _distances(self, start: str, goal: str) -> dict[str, int]:
+        """How many maps lead from `start` to each space within reach."""
+        found, newest = {start: 0}, [start]
+        for length in range(1, _MOST_MAPS + 1):
+            targets = (edge.target for space in newest for edge in self._leaving(space, goal))
+            newest = [space for space in dict.fromkeys(targets) if space not in found]
+            found.update(dict.fromkeys(newest, length))
+        return found
 
     def _leaving(self, space: str, goal: str) -> Iterator[Edge]:
         # A prefix of a space is reached by cutting it. That holds by definition, so nobody has to register it. There
@@ -120,9 +171,18 @@ class Graph:
         version = outer[0] if outer else space
         for name in sorted(self._prefixes.get(version, set()) | {goal}):
             inner = prefix_of(name)
-            if inner and inner[0] == version and (outer is None or outer[1] > inner[1]):
-                yield Edge(f"[:{inner[1]}]", "prefix", space, name)
+            cut = _cut(space, f"[:{inner[1]}]") if inner and inner[0] == version else None
+            if cut is not None:
+                yield cut
         yield from self._out.get(space, ())
+
+
+def _cut(space: str, step: str) -> Edge | None:
+    """The edge that cuts a space to `[:n]` dimensions; None if it has no more than that."""
+    outer = prefix_of(space)
+    if outer is not None and outer[1] <= int(step[2:-1]):
+        return None
+    return Edge(step, "prefix", space, f"{outer[0] if outer else space}{step}")
 
 
 def _first_meet(query: _Chain, gallery: _Chain) -> bool:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from sqlalchemy.orm import Session
 
+from registry.batches import id_column, vectors_of
 from registry.errors import InvalidInput
-from registry.gallery import vectors_of
 from registry.home import Home
 from registry.index import ids_array
 from registry.segments import Source, blocks, sources_of, through
@@ -20,9 +20,9 @@ from registry.services import galleries, paths, transforms
 from registry.tables import GalleryRow
 from registry.types import Embeddings
 from registry.vectors import Array, as_rows, check_finite
-from registry.writing import id_column, require_known
+from registry.writing import require_known
 
-__all__ = ["convert", "fetch", "scan"]
+__all__ = ["convert", "fetch", "fetch_blocks", "scan"]
 
 
 def convert(home: Home, vectors: Any, *, source: str, into: str, allow_unmeasured: bool) -> Array:
@@ -30,7 +30,7 @@ def convert(home: Home, vectors: Any, *, source: str, into: str, allow_unmeasure
     with home.database.reading() as session:
         source, into = transforms.resolve_space(session, source), transforms.resolve_space(session, into)
         dim, metric, _ = transforms.space_facts(session, source)
-        path = paths.best_lead(session, transforms.graph(session), source, into, allow_unmeasured=allow_unmeasured)
+        path = paths.best_lead(session, home.graphs.of(session), source, into, allow_unmeasured=allow_unmeasured)
     rows = check_finite(as_rows(vectors, dim=dim))
     converted = through(home.chain(path.query, dim, normalize=metric == "cosine"), rows)
     return converted if path.length else converted.copy()  # never the caller's own array
@@ -46,37 +46,65 @@ def _leading(
     wanted: pa.Array | None = None,
 ) -> list[Source]:
     """The segments of a gallery, each with its way into a space."""
-    graph = transforms.graph(session)
+    graph = home.graphs.of(session)
     way = partial(paths.best_lead, session, graph, target=into, allow_unmeasured=allow_unmeasured)
     return sources_of(home, row, way=way, steps=lambda path: path.query, wanted=wanted)
 
 
 def fetch(home: Home, gallery: str, *, ids: Sequence[Any] | Array, into: str, allow_unmeasured: bool) -> Embeddings:
     """The vectors of items, in the space asked for; see `Registry.fetch`."""
+    wanted = _find(home, gallery, ids, into, allow_unmeasured=allow_unmeasured)
+    return wanted.embeddings(0, len(wanted.ids))
+
+
+def fetch_blocks(
+    home: Home, gallery: str, *, ids: Sequence[Any] | Array, into: str, allow_unmeasured: bool, rows: int
+) -> Iterator[Embeddings]:
+    """The same in blocks of at most `rows`, all of one state; what is missing is said before the first of them."""
+    _check_rows(rows)
+    wanted = _find(home, gallery, ids, into, allow_unmeasured=allow_unmeasured)
+    return (wanted.embeddings(start, start + rows) for start in range(0, len(wanted.ids), rows))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wanted:
+    """Items to read: of each, by its place in `sources`, who has the best vector, and at which row there."""
+
+    ids: pa.Array
+    space: str
+    dim: int
+    sources: list[Source]
+    source: Array
+    row: Array
+
+    def embeddings(self, start: int, stop: int) -> Embeddings:
+        ids, chosen, rows = self.ids[start:stop], self.source[start:stop], self.row[start:stop]
+        vectors = np.empty((len(ids), self.dim), dtype=np.float32)
+        for place, source in enumerate(self.sources):
+            here = chosen == place
+            if here.any():
+                stored = source.dataset.rows(rows[here], source.lance_version, ["vector"])["vector"]
+                vectors[here] = source.mapped(ids.filter(pa.array(here)), vectors_of(stored))
+        return Embeddings(ids_array(ids), vectors, self.space, {s.version: s.path for s in self.sources})
+
+
+def _find(home: Home, gallery: str, ids: Sequence[Any] | Array, into: str, *, allow_unmeasured: bool) -> _Wanted:
     with home.database.reading() as session:
         into = transforms.resolve_space(session, into)
         dim, _, _ = transforms.space_facts(session, into)
         row = galleries.gallery(session, gallery)
         wanted = id_column(row.id_type, ids)
         sources = _leading(home, session, row, into, allow_unmeasured=allow_unmeasured, wanted=wanted)
-    known = (
-        pa.concat_arrays([s.dataset.known(wanted, s.lance_version) for s in sources]) if sources else wanted.slice(0, 0)
-    )
-    require_known(wanted, known, gallery)
-    vectors = np.empty((len(wanted), dim), dtype=np.float32)
-    open_rows = np.ones(len(wanted), dtype=bool)
-    for source in sources:
-        here = (
-            pc.is_in(wanted, value_set=source.dataset.known(wanted, source.lance_version)).to_numpy(
-                zero_copy_only=False
-            )
-            & open_rows
-        )
-        if here.any():
-            table = source.dataset.take(wanted.filter(pa.array(here)), source.lance_version, ["vector"])
-            vectors[here] = source.mapped(table["id"], vectors_of(table["vector"]))
-            open_rows &= ~here
-    return Embeddings(ids_array(wanted), vectors, into, {s.version: s.path for s in sources})
+    chosen = np.full(len(wanted), -1, dtype=np.int32)
+    rows = np.full(len(wanted), -1, dtype=np.int64)
+    for place, source in enumerate(sources):
+        found = source.dataset.places(wanted, source.lance_version)
+        better = (chosen < 0) & (found >= 0)
+        chosen[better], rows[better] = place, found[better]
+        if (chosen >= 0).all():
+            break
+    require_known(wanted, wanted.filter(pa.array(chosen >= 0)), gallery)
+    return _Wanted(wanted, into, dim, sources, chosen, rows)
 
 
 def scan(home: Home, gallery: str, *, into: str, rows: int, allow_unmeasured: bool) -> Iterator[Embeddings]:

@@ -50,7 +50,7 @@ def parse_version(ref: str) -> VersionRef:
 
 def prefix_of(space: str) -> tuple[str, int] | None:
     """`products/2[:128]` -> (`products/2`, 128); None if `space` is no prefix space."""
-    match = _PREFIX.fullmatch(space)
+    match = _PREFIX.fullmatch(space) if space.endswith("]") else None  # most are none, and graphs ask for thousands
     return (match["version"], int(match["dim"])) if match else None
 
 

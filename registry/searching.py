@@ -13,10 +13,12 @@ import pyarrow.compute as pc
 from sqlalchemy.orm import Session
 
 from registry import calibration
+from registry.batches import vectors_of
 from registry.errors import Incompatible, InvalidInput
-from registry.gallery import vectors_of
+from registry.fingerprints import Fingerprint, check_fingerprint
 from registry.home import Home
 from registry.index import FlatIndex, empty_hits, merge, search_blocks
+from registry.refs import is_relative, prefix_of
 from registry.segments import Source, blocks, sources_of, through
 from registry.services import galleries, models, paths, transforms
 from registry.shortlist import rerank
@@ -43,6 +45,7 @@ class Shortlist:
 def search(
     home: Home, gallery: str, queries: Any, *, version: str, k: int, allow_unmeasured: bool,
     shortlist: int | None = None, candidates: int | None = None, side: Mapping[str, Any] | None = None,
+    fingerprint: Fingerprint = None,
 ) -> Hits:  # fmt: skip
     """The k closest items to each query; see `Registry.search`."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= _MOST_HITS:
@@ -51,6 +54,7 @@ def search(
     with home.database.reading() as session:
         space = transforms.resolve_space(session, version)
         dim, _, _ = transforms.space_facts(session, space)
+        _check_encoder(session, space, fingerprint)
         row = galleries.gallery(session, gallery)
         sides = _sides(session, side)
         plans = _meeting(home, session, row, space, allow_unmeasured=allow_unmeasured, beside=sides)
@@ -69,6 +73,16 @@ def search(
             scores = _calibrated(home, source.path, scores)
         best = merge(best, (ids, scores))
     return Hits(*best, path={s.version: s.path for s, _, _ in plans})
+
+
+def _check_encoder(session: Session, space: str, fingerprint: Fingerprint) -> None:
+    """Hold the encoder of the queries to the version whose space, or a prefix of it, they are said to be of."""
+    if fingerprint is None:
+        return
+    if is_relative(space):
+        raise InvalidInput(f"{space} belongs to no one version: leave the fingerprint out")
+    cut = prefix_of(space)
+    check_fingerprint(models.version(session, cut[0] if cut else space), fingerprint)
 
 
 def _sides(session: Session, side: Mapping[str, Any] | None) -> dict[str, Array]:
@@ -135,7 +149,7 @@ def _meeting(
     home: Home, session: Session, row: GalleryRow, space: str, *, allow_unmeasured: bool, beside: Collection[str]
 ) -> list[_Plan]:
     """How to search each segment."""
-    graph = transforms.graph(session)
+    graph = home.graphs.of(session)
     dim, metric, _ = transforms.space_facts(session, space)
 
     def way(version: str) -> Path:

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from registry.batches import vectors_of
 from registry.errors import BadVector, Incompatible
-from registry.gallery import Dataset, vectors_of
+from registry.gallery import Dataset
 from registry.home import Home
 from registry.index import ids_array
 from registry.tables import GalleryRow

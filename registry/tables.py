@@ -30,6 +30,11 @@ class Instant(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
+    @property
+    def python_type(self) -> type[datetime]:
+        """What comes out."""
+        return datetime
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Store UTC."""
         return value and value.astimezone(UTC)
@@ -57,6 +62,8 @@ class ModelRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(Name, unique=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+    aliases: Mapped[list[AliasRow]] = relationship(order_by="AliasRow.name", viewonly=True)
 
 
 class VersionRow(Base):
@@ -192,6 +199,7 @@ class TransformRow(Base):
     __table_args__ = (
         CheckConstraint("source <> target", name="two_spaces"),
         Index("transforms_ends", "source", "target"),
+        Index("transforms_added", "created_at", "id"),  # the order of lists; counting them reads it too
     )
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     digest: Mapped[str] = mapped_column(String(64), unique=True)
@@ -212,12 +220,15 @@ class EvaluationRow(Base):
     __table_args__ = (
         CheckConstraint("role IN ('self', 'naive', 'path')", name="role_known"),
         CheckConstraint("low <= value AND value <= high", name="interval_holds_value"),
-        Index("evaluations_cell", "query_id", "gallery_id", "benchmark_id"),
+        # What was measured of a pair of versions, and of one side, for paths; the newest of a pair, for matrices and lists.
+        Index("evaluations_pair", "query_id", "metric", "gallery_id", "id"),
+        Index("evaluations_stored", "gallery_id", "metric", "id"),
+        Index("evaluations_newest", "benchmark_id", "label", "query_id", "gallery_id", "id", "measurement"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
-    benchmark_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"), index=True)
+    benchmark_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"))
     query_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
-    gallery_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), index=True)
+    gallery_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
     label: Mapped[str] = mapped_column(Name)
     metric: Mapped[str] = mapped_column(String(20))
     role: Mapped[str] = mapped_column(String(10))
@@ -234,7 +245,7 @@ class EvaluationRow(Base):
     queries: Mapped[int]
     items: Mapped[int]
     seed: Mapped[int]
-    measurement: Mapped[str] = mapped_column(String(32))
+    measurement: Mapped[str] = mapped_column(String(32), index=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     benchmark: Mapped[GalleryRow] = relationship(lazy="joined", innerjoin=True)

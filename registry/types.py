@@ -4,29 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
+
+import numpy as np
 
 from registry.vectors import Array, Metric
 
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow as pa
+    import torch
+
 __all__ = [
     "DECIDING_METRICS",
+    "EVENTS",
     "METRIC_NAMES",
+    "TOKEN_ROLES",
     "AnchorSet",
     "Change",
     "Comparison",
+    "Delivery",
     "Embeddings",
     "Evaluation",
+    "Event",
     "Evidence",
     "Gallery",
     "Hits",
     "Matrix",
     "Model",
+    "Page",
     "Path",
     "Segment",
+    "Space",
+    "Token",
+    "TokenRole",
     "TransformInfo",
     "Verdict",
     "Version",
+    "Webhook",
 ]
 
 Verdict = Literal["compatible", "incompatible", "inconclusive"]
@@ -35,6 +51,10 @@ METRIC_NAMES: Mapping[str, str] = {"cmc@1": "CMC@1", "cmc@5": "CMC@5", "map": "m
 
 DECIDING_METRICS = ("cmc@1", "map")
 """Advice needs the same verdict on both: top-1 and mAP can disagree (BCT on CIFAR-100 passes mAP and fails top-1)."""
+
+Event = Literal["version.registered", "alias.moved", "verdict.changed", "backfill.finished"]
+EVENTS: tuple[Event, ...] = get_args(Event)
+"""What a webhook can be told of."""
 
 Role = Literal["self", "naive", "path"]
 Advice = Literal["upgrade without backfill", "bridge with a transform", "backfill", "stay"]
@@ -74,6 +94,15 @@ class Version:
     def ref(self) -> str:
         """`products/2`: the version's name, and its space's."""
         return f"{self.model}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What vectors live in: a version's own space, a prefix of it, or a relative space; aliases are resolved."""
+
+    name: str
+    dim: int
+    metric: Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +228,29 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def to_numpy(self) -> Array:
+        """The vectors (n, d) float32."""
+        return self.vectors
+
+    def to_arrow(self) -> pa.Table:
+        """A table of columns id and vector, lists of d float32."""
+        import pyarrow as pa
+
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(self.vectors.ravel()), self.vectors.shape[1])
+        return pa.table({"id": pa.array(self.ids), "vector": lists})
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A frame of d columns, indexed by id. Needs pandas."""
+        import pandas as pd
+
+        return pd.DataFrame(self.vectors, index=pd.Index(self.ids, name="id"))
+
+    def to_torch(self) -> torch.Tensor:
+        """The vectors (n, d) float32 as a tensor of their own memory. Needs torch."""
+        import torch
+
+        return torch.tensor(self.vectors)
+
 
 @dataclass(frozen=True, slots=True)
 class Hits:
@@ -213,6 +265,26 @@ class Hits:
     ids: Array
     scores: Array
     path: Mapping[str, Path]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to_numpy(self) -> tuple[Array, Array]:
+        """Ids (q, k) and scores (q, k) float32."""
+        return self.ids, self.scores
+
+    def to_arrow(self) -> pa.Table:
+        """A table of columns query, rank, id and score, a row for each hit; places without a result are left out."""
+        import pyarrow as pa
+
+        found = self.scores > -np.inf
+        query, rank = np.nonzero(found)
+        return pa.table({"query": query, "rank": rank, "id": pa.array(self.ids[found]), "score": self.scores[found]})
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The same as a frame. Needs pandas."""
+        found: pandas.DataFrame = self.to_arrow().to_pandas()
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +367,70 @@ class Change:
     subject: str
     details: Mapping[str, Any]
     who: str | None = None
+
+
+TokenRole = Literal["reader", "writer", "admin"]
+TOKEN_ROLES: tuple[TokenRole, ...] = ("reader", "writer", "admin")
+"""What tokens may do, each role all that the one before it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a token may do, never the token itself; `models` and `galleries` are None where it covers all of them."""
+
+    name: str
+    role: TokenRole
+    models: tuple[str, ...] | None
+    galleries: tuple[str, ...] | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    @property
+    def state(self) -> Literal["active", "expired", "revoked"]:
+        """Whether it is good for anything now."""
+        return self.state_at(datetime.now(UTC))
+
+    def state_at(self, moment: datetime) -> Literal["active", "expired", "revoked"]:
+        """Whether it is, was or will be good for anything at `moment`."""
+        if self.revoked_at is not None and self.revoked_at <= moment:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= moment else "active"
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An address that is told of `events`; its secret is shown once, when it is added."""
+
+    name: str
+    url: str
+    events: tuple[str, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event for one webhook. It is sent again at `due_at`, which is None once it is delivered or given up."""
+
+    id: str
+    webhook: str
+    event: str
+    attempts: int
+    due_at: datetime | None
+    delivered_at: datetime | None
+    error: str | None
+    created_at: datetime
+
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Some items of a list, and the cursor of those that follow them: what to give as `after`; None at the end."""
+
+    items: tuple[Item, ...]
+    next: str | None
 
 
 Ids = Sequence[Any] | Array

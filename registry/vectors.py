@@ -48,15 +48,19 @@ def as_rows(vectors: npt.ArrayLike, *, dim: int | None = None, what: str = "vect
     return np.ascontiguousarray(rows)
 
 
-def check_finite(rows: Array, *, what: str = "vectors", zeros: bool = False) -> Array:
-    """Return `rows` (n, d) if each is finite and, unless `zeros`, not all zeros; else `BadVector` names the first."""
+def check_finite(rows: Array, *, what: str = "vectors", zeros: bool = False, start: int = 0) -> Array:
+    """Return `rows` (n, d) if each is finite and, unless `zeros`, not all zeros; else `BadVector` names the first.
+
+    Where they are a part of more rows, `start` is the number of the first.
+    """
     squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
     bad = ~np.isfinite(squares) if zeros else ~np.isfinite(squares) | (squares == 0)
     if bad.any():
         row = int(np.argmax(bad))
         kind = "only zeros" if np.all(rows[row] == 0) else "NaN or infinity"
         raise BadVector(
-            f"{what} row {row} holds {kind}: such a vector has no direction to compare; remove or mend it", row=row
+            f"{what} row {start + row} holds {kind}: such a vector has no direction to compare; remove or mend it",
+            row=start + row,
         )
     return rows
 

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from registry.errors import AlreadyExists, DuplicateId, InvalidInput, NotFound
-from registry.gallery import id_type, segment_schema
+from registry.batches import Batch, Target, checked, id_column, refuse_twice, segment_schema
+from registry.errors import AlreadyExists, InvalidInput, NotFound
+from registry.fingerprints import Fingerprint, check_fingerprint
+from registry.gallery import Dataset
 from registry.home import Home
-from registry.services import galleries, models
+from registry.services import galleries, models, operations
 from registry.services.audit import record
 from registry.tables import GalleryRow, SegmentRow
-from registry.vectors import Array, as_rows, check_finite
+from registry.vectors import Array
 
-__all__ = ["append", "delete", "id_column", "known_ids", "require_known"]
+__all__ = ["Part", "append", "append_parts", "delete", "known_ids", "require_known"]
 
-_LONGEST_ID = 512
+Part = tuple[Sequence[Any] | Array | pa.Array, Any, Mapping[str, Any] | None]
+"""Some items of a batch: ids (n,), vectors (n, d), and the labels of columns."""
+
+_STAGED_ROWS = 1 << 17
+_STAGED_BYTES = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """A checked batch: ids (n,), vectors as a table with them, and label columns if any were given."""
+@dataclass
+class _Staged:
+    """A batch on disk that nothing refers to yet: its ids (n,), label columns, and data files."""
 
     ids: pa.Array
-    table: pa.Table
     labels: Mapping[str, pa.Array]
+    schema: pa.Schema
+    fragments: list[Any] = field(default_factory=list)
+    published: bool = False
 
 
 def append(
@@ -40,44 +50,115 @@ def append(
     ids: Sequence[Any] | Array,
     vectors: Any,
     labels: Mapping[str, Any] | None,
+    fingerprint: Fingerprint = None,
+    key: str | None = None,
 ) -> int:
     """Store vectors that `version` made of items; see `Registry.append`. Returns the number of rows stored."""
+    parts = iter([(ids, vectors, labels)])
+    return append_parts(home, gallery, version=version, parts=parts, fingerprint=fingerprint, key=key)
+
+
+def append_parts(
+    home: Home,
+    gallery: str,
+    *,
+    version: str,
+    parts: Iterable[Part],
+    fingerprint: Fingerprint = None,
+    key: str | None = None,
+) -> int:
+    """Store parts of one batch as they come, all of them or, where one is refused, nothing."""
     with home.database.reading() as session:
         row = galleries.gallery(session, gallery)
         writer = models.find(session, version)
-        batch = _checked(row, writer.dim, writer.dtype, ids, vectors, labels)
+        check_fingerprint(models.to_version(writer), fingerprint)
+        target = Target(row.name, row.id_type, tuple(row.labels), writer.dim, writer.dtype)
         state = next((s.lance_version for s in row.segments if s.version_id == writer.id), 0)
     dataset = home.segment(gallery, writer.ref)
-    _refuse_stored(batch.ids, dataset.known(batch.ids, state), f"{gallery} already has vectors of {writer.ref} for")
-    staged = dataset.stage(batch.table, state)
-    with home.database.writing() as session:
-        row = galleries.locked(session, gallery)
-        segment = galleries.segment(session, row, models.find(session, writer.ref))
-        if segment.lance_version != state:  # somebody wrote since: ask again, now that nobody else can
-            _refuse_stored(
-                batch.ids,
-                dataset.known(batch.ids, segment.lance_version),
-                f"{gallery} already has vectors of {writer.ref} for",
-            )
-        _add_items(home, row, batch)
-        segment.lance_version = dataset.publish(staged, batch.table.schema, segment.lance_version)
-        segment.rows += len(batch.ids)
-        record(session, "gallery.appended", gallery, {"version": writer.ref, "rows": len(batch.ids)})
+    taken = f"{gallery} already has vectors of {writer.ref} for"
+    with _staged(dataset, target, parts, state) as batch:
+        once = operations.once(key, "append", gallery, writer.ref, _digest(batch.ids) if key else "")
+        # Reading a big segment's ids takes a while: done here, outside the lock, and again below only if it changed.
+        stored = dataset.known(batch.ids, state)
+        with home.database.writing() as session:
+            row = galleries.locked(session, gallery)
+            if (before := operations.result(session, once)) is not None:
+                return int(before)
+            segment = galleries.segment(session, row, models.find(session, writer.ref))
+            if segment.lance_version != state:
+                stored = dataset.known(batch.ids, segment.lance_version)
+            _refuse_stored(batch.ids, stored, taken)
+            _add_items(home, row, batch)
+            batch.published = True
+            segment.lance_version = dataset.publish(batch.fragments, batch.schema, segment.lance_version)
+            segment.rows += len(batch.ids)
+            record(session, "gallery.appended", gallery, {"version": writer.ref, "rows": len(batch.ids)})
+            operations.note(session, once, len(batch.ids))
     return len(batch.ids)
 
 
-def delete(home: Home, gallery: str, ids: Sequence[Any] | Array) -> int:
+@contextmanager
+def _staged(dataset: Dataset, target: Target, parts: Iterable[Part], state: int) -> Iterator[_Staged]:
+    """The parts, checked and written as files after `state`; the files go again unless the batch is published."""
+    schema = segment_schema(target.id_type, target.dim, target.dtype)
+    staged = _Staged(pa.array([], schema.field("id").type), {}, schema)
+    ids: list[pa.Array] = []
+    labels: list[Mapping[str, pa.Array]] = []
+    waiting: list[pa.Table] = []
+    try:
+        start = 0
+        for part in parts:
+            batch = checked(target, *part, start=start)
+            _check_same_labels(labels, batch)
+            start += len(batch.ids)
+            ids.append(batch.ids)
+            labels.append(batch.labels)
+            waiting.append(batch.table)
+            if sum(map(len, waiting)) >= _STAGED_ROWS or sum(t.nbytes for t in waiting) >= _STAGED_BYTES:
+                staged.fragments += dataset.stage(pa.concat_tables(waiting), state)
+                waiting = []
+        if waiting:
+            staged.fragments += dataset.stage(pa.concat_tables(waiting), state)
+        if not ids:
+            raise InvalidInput("the batch is empty: give at least one id and one vector")
+        staged.ids = pa.concat_arrays(ids)
+        staged.labels = {name: pa.concat_arrays([part[name] for part in labels]) for name in labels[0]}
+        if len(ids) > 1:
+            refuse_twice(staged.ids)
+        yield staged
+    finally:
+        if not staged.published:
+            dataset.discard(staged.fragments)
+
+
+def _check_same_labels(before: Sequence[Mapping[str, pa.Array]], batch: Batch) -> None:
+    kinds = [{name: column.type for name, column in labels.items()} for labels in (*before[:1], batch.labels)]
+    if kinds[0] != kinds[-1]:
+        raise InvalidInput(f"all parts of a batch have the same label columns, got {kinds[0]} and then {kinds[-1]}")
+
+
+def _digest(ids: pa.Array) -> str:
+    """sha-256, hex, over ids."""
+    whole = ids.to_numpy().tobytes() if ids.type == pa.int64() else "\0".join(ids.to_pylist()).encode()
+    return hashlib.sha256(whole).hexdigest()
+
+
+def delete(home: Home, gallery: str, ids: Sequence[Any] | Array, *, key: str | None = None) -> int:
     """Remove items with all their vectors; ids that are not stored are passed over. Returns how many items went."""
     with home.database.writing() as session:
         row = galleries.locked(session, gallery)
         gone = id_column(row.id_type, ids)
-        for segment in row.segments:
-            _remove(home, row, segment, gone)
-        if not row.items_version:
-            return 0
-        row.items_version, count = home.items(gallery).remove(gone, row.items_version)
-        row.items -= count
-        record(session, "gallery.deleted", gallery, {"items": count})
+        once = operations.once(key, "delete", gallery, _digest(gone) if key else "")
+        if (before := operations.result(session, once)) is not None:
+            return int(before)
+        count = 0
+        if row.items_version:
+            for segment in row.segments:
+                _remove(home, row, segment, gone)
+            row.items_version, count = home.items(gallery).remove(gone, row.items_version)
+            row.items -= count
+            record(session, "gallery.deleted", gallery, {"items": count})
+        operations.note(session, once, count)
         return count
 
 
@@ -85,68 +166,6 @@ def _remove(home: Home, row: GalleryRow, segment: SegmentRow, gone: pa.Array) ->
     if segment.lance_version:
         segment.lance_version, count = home.segment(row.name, segment.version.ref).remove(gone, segment.lance_version)
         segment.rows -= count
-
-
-def _plain(values: Iterable[Any]) -> list[Any]:
-    """Python values, of an array or of a list that holds NumPy's."""
-    if isinstance(values, np.ndarray):
-        return list(values.tolist())
-    return [value.item() if isinstance(value, np.generic) else value for value in values]
-
-
-def id_column(kind: str, ids: Sequence[Any] | Array) -> pa.Array:
-    """Ids of a gallery as an Arrow array.
-
-    Raises:
-        InvalidInput: an id of another type, or one that means "no result": a negative number, an empty string.
-    """
-    if isinstance(ids, str | bytes) or not np.iterable(ids):  # a string is a sequence of strings, but never meant so
-        raise InvalidInput(f"ids must be a list or an array, got {ids!r:.80}: write [{ids!r:.80}]")
-    listed = _plain(ids)
-    wanted: Any = str if kind == "string" else int
-    for row, value in enumerate(listed):
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise InvalidInput(f"ids of this gallery are of type {kind}, row {row} is {value!r:.80}: convert it")
-        if value == "" or (kind == "string" and (len(value) > _LONGEST_ID or "\0" in value)):
-            raise InvalidInput(
-                f"row {row} has the id {value!r:.80}: a string id has 1 to {_LONGEST_ID} characters, none of them NUL"
-            )
-        if kind == "int" and not 0 <= value < 2**63:
-            raise InvalidInput(
-                f"row {row} has the id {value}: an integer id lies between 0 and 2**63 - 1, -1 means no result"
-            )
-    try:
-        return pa.array(listed, id_type(kind))
-    except UnicodeEncodeError as error:
-        raise InvalidInput(f"id {error.object!r:.80} is no valid text: {error.reason}") from error
-
-
-def _checked(row: GalleryRow, dim: int, dtype: str, ids: Any, vectors: Any, labels: Mapping[str, Any] | None) -> _Batch:
-    rows = check_finite(as_rows(vectors, dim=dim))
-    column = id_column(row.id_type, ids)
-    if not len(column):
-        raise InvalidInput("the batch is empty: give at least one id and one vector")
-    if len(column) != len(rows):
-        raise InvalidInput(f"{len(column)} ids for {len(rows)} vectors: give one id for each row")
-    _refuse_twice(column)
-    with np.errstate(over="ignore"):
-        # Narrowing to float16 can overflow or underflow: what would be stored is what must be fit to compare.
-        stored = check_finite(np.ascontiguousarray(rows, dtype=np.dtype(dtype)), what=f"vectors as {dtype}")
-    schema = segment_schema(row.id_type, dim, dtype)
-    flat = pa.FixedSizeListArray.from_arrays(pa.array(stored.ravel()), type=schema.field("vector").type)
-    return _Batch(column, pa.table([column, flat], schema=schema), _label_columns(row, labels, len(column)))
-
-
-def _refuse_twice(column: pa.Array) -> None:
-    if len(column.unique()) == len(column):
-        return
-    seen: set[Any] = set()
-    for row, value in enumerate(column.to_pylist()):
-        if value in seen:
-            raise DuplicateId(
-                f"id {value!r:.80} stands twice in the batch, again at row {row}: give each item once", row=row
-            )
-        seen.add(value)
 
 
 def _refuse_stored(ids: pa.Array, stored: pa.Array, what: str) -> None:
@@ -157,33 +176,7 @@ def _refuse_stored(ids: pa.Array, stored: pa.Array, what: str) -> None:
         )
 
 
-def _label_columns(row: GalleryRow, labels: Mapping[str, Any] | None, n: int) -> dict[str, pa.Array]:
-    columns: dict[str, pa.Array] = {}
-    if labels is not None and not isinstance(labels, Mapping):
-        raise InvalidInput(f"labels must map columns to values, such as {{'class': [...]}}, got {labels!r:.80}")
-    for name, values in (labels or {}).items():
-        if name not in row.labels:
-            raise InvalidInput(
-                f"gallery {row.name} has no label column {name!r:.80}: it has {', '.join(row.labels) or 'none'}"
-            )
-        if isinstance(values, str | bytes) or not np.iterable(values):
-            raise InvalidInput(f"labels {name!r} must be a list or an array, got {values!r:.80}: give one for each row")
-        listed = _plain(values)
-        if len(listed) != n:
-            raise InvalidInput(f"{len(listed)} labels {name!r} for {n} items: give one for each row")
-        kind = type(listed[0])
-        if kind not in (int, str) or any(type(v) is not kind for v in listed):
-            raise InvalidInput(
-                f"labels {name!r} must be all strings or all integers, got {sorted({type(v).__name__ for v in listed})}"
-            )
-        try:
-            columns[name] = pa.array(listed, pa.string() if kind is str else pa.int64())
-        except (OverflowError, UnicodeEncodeError) as error:
-            raise InvalidInput(f"labels {name!r} hold a value that cannot be stored: {error}") from error
-    return columns
-
-
-def _add_items(home: Home, row: GalleryRow, batch: _Batch) -> None:
+def _add_items(home: Home, row: GalleryRow, batch: _Staged) -> None:
     """Make the batch's new items known, and hold the labels of the known ones to what is stored."""
     items = home.items(row.name)
     known = items.known(batch.ids, row.items_version)
@@ -212,7 +205,7 @@ def _add_items(home: Home, row: GalleryRow, batch: _Batch) -> None:
     row.items += len(table)
 
 
-def _check_labels(home: Home, row: GalleryRow, batch: _Batch, old: pa.Array) -> None:
+def _check_labels(home: Home, row: GalleryRow, batch: _Staged, old: pa.Array) -> None:
     ids = batch.ids.filter(old)
     stored = home.items(row.name).take(ids, row.items_version, list(batch.labels))
     for name, column in batch.labels.items():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import NullPool, create_engine, make_url, text
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from registry import connect
 from registry.cli.app import app
@@ -92,17 +95,68 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+_POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what uses `reg` embedded on both databases, and through a server, unless it looks inside the registry."""
+    if "reg" in metafunc.fixturenames:
+        ways = [("sqlite", False), pytest.param("postgres", False, marks=pytest.mark.postgres), ("sqlite", True)]
+        inside = metafunc.definition.get_closest_marker("embedded") is not None
+        ids = ["sqlite", "postgres", "http"]
+        metafunc.parametrize(
+            ("database_url", "served"), ways[:2] if inside else ways, indirect=True, ids=ids[:2] if inside else ids
+        )
+    elif "database_url" in metafunc.fixturenames:
+        metafunc.parametrize("database_url", ["sqlite", _POSTGRES], indirect=True)
+
+
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> str | None:
     """Where the facts are: None is SQLite in the home, otherwise an empty PostgreSQL database."""
     return None if request.param == "sqlite" else request.getfixturevalue("postgres_url")
 
 
 @pytest.fixture
-def reg(home: Path, database_url: str | None) -> Iterator[Registry]:
-    """An empty registry, once on SQLite and once on PostgreSQL."""
-    with connect(home, database=database_url) as registry:
-        yield registry
+def served(request: pytest.FixtureRequest) -> bool:
+    """Whether `reg` is a client of a server."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def reg(home: Path, database_url: str | None, served: bool, _empty_home: Path) -> Iterator[Registry]:
+    """An empty registry: on SQLite, on PostgreSQL, and as the client of a server sees it."""
+    if not served:
+        with connect(home, database=database_url) as registry:
+            yield registry
+        return
+    shutil.copytree(_empty_home, home)
+    with connect(home) as registry, serving(registry) as url, connect(url) as client:
+        yield client
+
+
+@contextmanager
+def serving(registry: Registry) -> Iterator[str]:
+    """The address of a server of `registry`, in a thread of this process."""
+    from web import create_app
+
+    server = make_server("127.0.0.1", 0, create_app(registry), threaded=True, request_handler=_Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Handler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, *_: object) -> None:
+        """Say nothing: the application logs."""
 
 
 @pytest.fixture(scope="session")

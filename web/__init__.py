@@ -1,7 +1,6 @@
 """The pages and the HTTP API: parse, make one call to the registry, encode.
 
-Only loopback callers are served, because this release has no tokens: `web.serving` binds nothing else, and a request
-that names another host is refused, which is what stops a foreign page that rebinds its DNS name to 127.0.0.1.
+Without tokens this machine alone is served, see `web.loopback`; with them, whoever has one, see `web.access`.
 """
 
 from __future__ import annotations
@@ -10,18 +9,18 @@ import os
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response, request
+from flask_openapi3.openapi import OpenAPI
 
-from registry import connect
-from web import api, errors, formats, pages
+from web import access, api, errors, formats, health, limits, login, logs, observing, pages, transfers
+from web.api.base import Problem
+from web.api.descriptions import INFO, SECURITY, refuse
 from web.current import keep
-from web.loopback import refuse_foreign_host
 
 if TYPE_CHECKING:
     from registry.embedded import Registry
+    from registry.settings import Settings
 
 __all__ = ["create_app"]
-
-_LARGEST_BODY_BYTES = 64 << 10  # nothing here reads a body yet
 
 _HEADERS = {
     "Content-Security-Policy": "; ".join(
@@ -43,24 +42,38 @@ _HEADERS = {
 }
 
 
-def create_app(home: str | os.PathLike[str] | Registry, *, database: str | None = None) -> Flask:
+def create_app(
+    home: str | os.PathLike[str] | Registry, *, database: str | None = None, settings: Settings | None = None
+) -> Flask:
     """The WSGI application over one registry.
 
     Args:
         home: the registry's folder, or an open registry.
         database: the address of the facts if they are not in the folder; see `registry.connect`.
+        settings: how the server runs; by default as the environment says.
     """
-    registry = connect(home, database=database) if isinstance(home, str | os.PathLike) else home
-    app = Flask("web", root_path=os.path.dirname(__file__))
-    app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY_BYTES
+    from registry.embedded import Registry
+    from web.metrics import Metrics  # not sooner: see there
+
+    registry = Registry.open(home, database=database) if isinstance(home, str | os.PathLike) else home
+    app = OpenAPI(
+        "web", root_path=os.path.dirname(__file__), info=INFO, security_schemes=SECURITY, doc_ui=False,
+        validation_error_status=400, validation_error_model=Problem, validation_error_callback=refuse,
+    )  # fmt: skip
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.filters.update(formats.FILTERS)
-    keep(app, registry)
+    keep(app, registry, settings)
     errors.install(app)
-    app.before_request(refuse_foreign_host)
+    limits.install(app)
+    access.install(app)
+    metrics = Metrics()
+    transfers.install(app, running=metrics.transfers)
+    health.install(app, metrics)
+    observing.install(app, logs.log_request, metrics.record)
     app.after_request(_harden)
     app.register_blueprint(pages.blueprint)
-    app.register_blueprint(api.blueprint)
+    app.register_blueprint(login.blueprint)
+    app.register_api(api.blueprint)
     return app
 
 

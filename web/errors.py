@@ -5,12 +5,13 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from flask import Flask, Response, current_app, jsonify, make_response, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Response as BaseResponse
 
 from registry import errors
+from web.observing import note_error, request_id
 
-__all__ = ["STATUS", "install", "status_of"]
+__all__ = ["STATUS", "for_programs", "install", "status_of"]
 
 STATUS: dict[type[errors.SamespaceError], HTTPStatus] = {
     errors.SamespaceError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -50,6 +51,11 @@ def status_of(error: errors.SamespaceError) -> HTTPStatus:
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
 
 
+def for_programs() -> bool:
+    """Whether programs ask for this address, and want JSON and no page."""
+    return request.path.startswith("/api/") or request.path in ("/api", "/healthz", "/readyz", "/metrics")
+
+
 def _on_known(error: errors.SamespaceError) -> Response:
     status = status_of(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -57,10 +63,18 @@ def _on_known(error: errors.SamespaceError) -> Response:
     response = _answer(status, error.code, str(error))
     if isinstance(error, errors.Unavailable):
         response.headers["Retry-After"] = _RETRY_AFTER_S
+    if isinstance(error, errors.TooMany):
+        response.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.NotSignedIn):
+        response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
 def _on_http(error: HTTPException) -> BaseResponse:
+    if isinstance(error, RequestEntityTooLarge):
+        return _on_known(
+            errors.TooLarge(f"the body is larger than the {request.max_content_length} bytes that are taken here: shorten it")
+        )
     plain = error.get_response()
     if plain.status_code < HTTPStatus.BAD_REQUEST:  # a redirect is no failure
         return plain
@@ -80,6 +94,8 @@ def _on_unexpected(error: Exception) -> Response:
 
 def _answer(status: HTTPStatus, code: str, message: str) -> Response:
     """JSON for programs, a small page for people."""
-    if request.path.startswith("/api/") or request.path in ("/api", "/healthz"):
-        return make_response(jsonify(error={"code": code, "message": message}), status)
+    note_error(code)
+    if for_programs():
+        error = {"code": code, "message": message, "request_id": request_id()}
+        return make_response(jsonify(error=error), status)
     return make_response(render_template("error.html", status=status, code=code, message=message), status)

@@ -1,4 +1,4 @@
-"""The pages for people, and the health check for machines."""
+"""The pages for people."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Response, jsonify, render_template
+from flask import Blueprint, render_template
 
 from registry import __version__
-from registry.types import Gallery
-from web import queries
+from registry.types import Gallery, Matrix
+from web import queries, visible
+from web.access import Caller, caller
 from web.current import current_registry
 from web.matrices import STATES, cells, state_of
 from web.upgrades import pairs, upgrades
@@ -25,24 +26,18 @@ blueprint = Blueprint("pages", __name__)
 _CHANGES_SHOWN = 8
 
 
-@blueprint.get("/healthz")
-def healthz() -> Response:
-    """Whether the registry answers: the database is read."""
-    current_registry().changes(limit=1)
-    return jsonify(status="ok", release=__version__)
-
-
 @blueprint.get("/")
 def index() -> str:
     """What is registered, and what may replace what."""
     queries.accept("benchmark", "metric", "label")
-    registry = current_registry()
+    registry, who = current_registry(), caller()
     metric = queries.metric() or "map"
-    galleries, versions = registry.galleries(), registry.versions()
-    benchmark = queries.optional("benchmark") or _default_benchmark(registry, galleries, metric)
+    galleries, versions = visible.galleries(who, registry.galleries()), visible.versions(who, registry.versions())
+    benchmark = queries.optional("benchmark") or _default_benchmark(registry, who, galleries, metric)
     labels = next((g.labels for g in galleries if g.name == benchmark), ())
-    matrix = registry.matrix(benchmark, metric=metric, label=_label(labels)) if benchmark else None
+    matrix = _matrix(registry, who, benchmark, metric, _label(labels)) if benchmark else None
     measured = pairs(matrix, versions) if matrix else []
+    anchor_sets = visible.anchor_sets(who, registry.anchor_sets())
     return render_template(
         "index.html",
         release=__version__,
@@ -57,13 +52,18 @@ def index() -> str:
         rows=cells(matrix) if matrix else [],
         upgrades=upgrades(registry, matrix, measured) if matrix else [],
         pairs=len(measured),
-        models=registry.models(),
+        models=visible.models(who, registry.models()),
         versions={name: list(group) for name, group in groupby(versions, key=lambda v: v.model)},
         galleries=galleries,
-        transforms=registry.transforms(),
-        anchor_sets=registry.anchor_sets(),
-        changes=registry.changes(limit=_CHANGES_SHOWN),
+        transforms=visible.transforms(who, registry.transforms(), anchor_sets),
+        anchor_sets=anchor_sets,
+        changes=visible.changes(who, registry.changes(limit=_CHANGES_SHOWN)),
     )
+
+
+def _matrix(registry: Registry, who: Caller, benchmark: str, metric: str, label: str | None) -> Matrix:
+    who.require("reader", galleries=[benchmark])
+    return visible.matrix(who, registry.matrix(benchmark, metric=metric, label=label))
 
 
 def _label(labels: Sequence[str]) -> str | None:
@@ -72,8 +72,9 @@ def _label(labels: Sequence[str]) -> str | None:
     return asked if asked in labels else None
 
 
-def _default_benchmark(registry: Registry, galleries: Sequence[Gallery], metric: str) -> str | None:
+def _default_benchmark(registry: Registry, who: Caller, galleries: Sequence[Gallery], metric: str) -> str | None:
     """The benchmark measured last; without evidence the first one there is."""
     first = next((g.name for g in galleries if g.is_benchmark), None)
-    newest = max(registry.evaluations(metric=metric), key=lambda e: e.created_at, default=None) if first else None
+    measured = visible.evaluations(who, registry.evaluations(metric=metric)) if first else []
+    newest = max(measured, key=lambda e: e.created_at, default=None)
     return newest.benchmark if newest else first

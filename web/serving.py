@@ -3,50 +3,71 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
-import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.errors import AppImportError
 
 from registry.errors import InvalidInput, SamespaceError, Unavailable
+from registry.settings import Settings
+from web import limits, logs
 from web.current import registry_of
-from web.loopback import is_loopback
+from web.loopback import check_exposed
+from web.workers import Log, Worker
 
 if TYPE_CHECKING:
     from flask import Flask
 
-__all__ = ["serve"]
+__all__ = ["GRACE_S", "serve"]
 
-_THREADS = 8  # of one worker: most requests wait for the database
-_TIMEOUT_S = 120
-_GRACE_S = 30
+GRACE_S = 30
+"""What runs when the server is told to stop has so long to end."""
+
+_TIMEOUT_S = 120  # of a worker that does not even run its loop
+_KEEP_S = 75  # an idle connection: longer than the pools of clients and proxies keep theirs, so that they end it
+_LINE_BYTES, _HEADERS, _HEADER_BYTES = 8190, 64, 8190
+_RANGES = {"port": (1, 65535), "workers": (1, 64), "threads": (2, 512), "body_mb": (1, 1 << 24)}
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
-def serve(
-    home: str | os.PathLike[str],
-    host: str = "127.0.0.1",
-    port: int = 8321,
-    workers: int = 2,
-    database: str | None = None,
-) -> None:
+def serve(home: str | os.PathLike[str], settings: Settings | None = None, *, database: str | None = None) -> None:
     """Serve the registry in `home` until SIGTERM or SIGINT, then finish what was begun and return by SystemExit.
 
+    Args:
+        home: the registry's folder.
+        settings: how to run; by default as the environment says.
+        database: the address of the facts if they are not in the folder.
+
     Raises:
-        InvalidInput: a host that is not loopback: without tokens, whoever reaches the port reads everything.
+        InvalidInput: a setting that cannot be, or a host that is not loopback while there are no tokens.
         Unavailable: the port is taken.
     """
-    if not is_loopback(host):
+    settings = Settings.read() if settings is None else settings
+    _check(settings)
+    check_exposed(settings.host, home, database)
+    host = "127.0.0.1" if settings.host.lower() == "localhost" else settings.host
+    _check_free(host, settings.port)
+    logs.configure(settings.log_level)
+    _Server(os.fspath(home), f"[{host}]" if ":" in host else host, settings, database).run()
+
+
+def _check(settings: Settings) -> None:
+    for name, (least, most) in _RANGES.items():
+        value = getattr(settings, name)
+        if not least <= value <= most:
+            raise InvalidInput(f"{name} must be {least} to {most}, got {value}")
+    if not 1 <= settings.transfers < settings.threads:
         raise InvalidInput(
-            f"host {host!r:.120} would open the registry to the network, and this release has no tokens: "
-            "use 127.0.0.1, and an SSH tunnel from elsewhere"
+            f"transfers must be 1 to {settings.threads - 1}, fewer than the {settings.threads} threads, "
+            f"got {settings.transfers}: the others answer what is quick"
         )
-    if not 1 <= port <= 65535 or not 1 <= workers <= 64:
-        raise InvalidInput(f"port must be 1 to 65535 and workers 1 to 64, got {port} and {workers}")
-    host = "127.0.0.1" if host.lower() == "localhost" else host
-    _check_free(host, port)
-    _Server(os.fspath(home), f"[{host}]:{port}" if ":" in host else f"{host}:{port}", workers, database).run()
+    if settings.log_level not in logs.LEVELS:
+        raise InvalidInput(f"log_level must be one of {', '.join(logs.LEVELS)}, got {settings.log_level!r:.80}")
+    if settings.rate_limit:
+        limits.check_rate(settings.rate_limit)
 
 
 def _check_free(host: str, port: int) -> None:
@@ -63,20 +84,27 @@ def _check_free(host: str, port: int) -> None:
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     """Gunicorn, configured by arguments alone: no file, no environment, no control socket in the user's home."""
 
-    def __init__(self, home: str, bind: str, workers: int, database: str | None) -> None:
-        self._home, self._database = home, database
+    def __init__(self, home: str, host: str, settings: Settings, database: str | None) -> None:
+        self._home, self._settings, self._database = home, settings, database
         self._options: dict[str, Any] = {
-            "bind": bind,
-            "workers": workers,
-            "worker_class": "gthread",
-            "threads": _THREADS,
+            "bind": f"{host}:{settings.port}",
+            "workers": settings.workers,
+            "worker_class": Worker,
+            "threads": settings.threads,
             "timeout": _TIMEOUT_S,
-            "graceful_timeout": _GRACE_S,
+            "graceful_timeout": GRACE_S,
+            "keepalive": _KEEP_S,
+            "limit_request_line": _LINE_BYTES,
+            "limit_request_fields": _HEADERS,
+            "limit_request_field_size": _HEADER_BYTES,
             "control_socket_disable": True,
             "proc_name": "samespace",
-            "loglevel": "warning",
+            "logger_class": Log,
+            "loglevel": settings.log_level if settings.log_level in ("debug", "error") else "warning",
             "when_ready": _announce,
             "worker_exit": _close,
+            "child_exit": _forget_worker,
+            "on_exit": _forget_metrics,
         }
         super().__init__()
 
@@ -85,23 +113,39 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         for name, value in self._options.items():
             self.cfg.set(name, value)
 
+    def run(self) -> None:
+        """Serve; the workers' metrics meet in a folder, which must be named before prometheus_client is imported."""
+        os.environ[_METRICS_FOLDER] = tempfile.mkdtemp(prefix="samespace-metrics-")
+        super().run()
+
     def load(self) -> Flask:
         """The application, made in each worker: database connections and Lance's threads do not survive a fork."""
         from web import create_app
 
         try:
-            return create_app(self._home, database=self._database)
+            return create_app(self._home, database=self._database, settings=self._settings)
         except SamespaceError as error:
             # Gunicorn prints this one error as a line, without a traceback, and stops instead of forking again.
             raise AppImportError(f"samespace: {error}") from error
 
 
 def _announce(server: Any) -> None:
-    """Say where the page is, once it can be opened."""
-    print(f"samespace is at {server.LISTENERS[0]}  (Ctrl-C stops it)", file=sys.stderr, flush=True)
+    """Say where the page is, once it can be opened: to people, on standard output; the log has standard error."""
+    print(f"samespace is at {server.LISTENERS[0]}  (Ctrl-C stops it)", flush=True)
 
 
 def _close(_arbiter: Any, worker: Any) -> None:
     """Let a worker that ends give its database connections back."""
     if worker.app.callable is not None:
         registry_of(worker.app.callable).close()
+
+
+def _forget_worker(_arbiter: Any, worker: Any) -> None:
+    """Take what a worker was doing when it ended out of the metrics; what it had done stays."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def _forget_metrics(_arbiter: Any) -> None:
+    shutil.rmtree(os.environ[_METRICS_FOLDER], ignore_errors=True)

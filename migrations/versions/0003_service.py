@@ -6,6 +6,21 @@ from alembic import op
 revision = "0003"
 down_revision = "0002"
 
+# Lists are read page by page, paths and matrices among many measurements.
+ADDED = {
+    "transforms_added": ("transforms", ["created_at", "id"]),
+    "evaluations_pair": ("evaluations", ["query_id", "metric", "gallery_id", "id"]),
+    "evaluations_stored": ("evaluations", ["gallery_id", "metric", "id"]),
+    "evaluations_newest": ("evaluations", ["benchmark_id", "label", "query_id", "gallery_id", "id", "measurement"]),
+    "ix_evaluations_measurement": ("evaluations", ["measurement"]),
+}
+# What they begin with is what these were for.
+DROPPED = {
+    "evaluations_cell": ("evaluations", ["query_id", "gallery_id", "benchmark_id"]),
+    "ix_evaluations_benchmark_id": ("evaluations", ["benchmark_id"]),
+    "ix_evaluations_gallery_id": ("evaluations", ["gallery_id"]),
+}
+
 
 def upgrade() -> None:
     op.add_column("changes", sa.Column("who", sa.String(length=120), nullable=True))
@@ -62,9 +77,18 @@ def upgrade() -> None:
     )
     op.create_index("ix_deliveries_due_at", "deliveries", ["due_at"], unique=False)
     op.create_index("ix_deliveries_webhook_id", "deliveries", ["webhook_id"], unique=False)
+    change_indexes(ADDED, DROPPED)
+
+
+def change_indexes(add: dict[str, tuple[str, list[str]]], drop: dict[str, tuple[str, list[str]]]) -> None:
+    for name, (table, columns) in add.items():
+        op.create_index(name, table, columns, unique=False)
+    for name, (table, _) in drop.items():
+        op.drop_index(name, table_name=table)
 
 
 def downgrade() -> None:
+    change_indexes(DROPPED, ADDED)
     for table in ("deliveries", "webhooks", "operations", "tokens"):
         op.drop_table(table)
     op.drop_column("changes", "who")

@@ -15,14 +15,17 @@ from registry.errors import SamespaceError
 _COMMANDS = {
     "demo": ("registry.cli.demo", "Upgrade a model on real data, without backfilling, and see whether it works."),
     "serve": ("registry.cli.serve", "Open the page with models, galleries and the compatibility matrix."),
-    "db": ("registry.cli.db", "Look after the database."),
-    "model": ("registry.cli.model", "Register, list and alias model versions."),
+    "db": ("registry.cli.db", "Look after the database, and take and restore backups."),
+    "doctor": ("registry.cli.doctor", "List the settings, and say what is in order and what is not."),
+    "model": ("registry.cli.model", "Register, import, list and alias model versions."),
     "gallery": ("registry.cli.gallery", "Create galleries, append vectors, search."),
     "benchmark": ("registry.cli.benchmark", "Create labelled galleries, on which verdicts are measured."),
     "train": ("registry.cli.train", "Train an encoder, independent of older ones or compatible with one."),
     "fit": ("registry.cli.fit", "Fit a bridge between two spaces, or a way into a relative one."),
     "evaluate": ("registry.cli.evaluate", "Measure the compatibility matrix of a benchmark."),
     "compare": ("registry.cli.compare", "May a new version replace an old one without backfilling?"),
+    "token": ("registry.cli.token", "Make, list and revoke the tokens that a server answers to."),
+    "webhook": ("registry.cli.webhook", "Tell other services of new versions, aliases and verdicts."),
 }
 
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from registry.errors import NotFound
+from registry.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
     from rich.text import Text
 
-    from registry.embedded import Registry
+    from registry.connecting import Connection
 
 __all__ = ["Context", "pass_context", "plain"]
 
@@ -33,7 +33,7 @@ class Context:
     database: str | None
     as_json: bool
 
-    def open(self, *, create: bool = False) -> Registry:
+    def open(self, *, create: bool = False) -> Connection:
         """The registry; NotFound where there is none and the command is not one that begins one."""
         from registry import connect
 
@@ -46,15 +46,25 @@ class Context:
 
     @property
     def exists(self) -> bool:
-        """Whether somebody began a registry in the home."""
-        return Path(self.home, "galleries").is_dir()
+        """Whether somebody began a registry in the home; a server has one."""
+        return self.is_server or Path(self.home, "galleries").is_dir()
+
+    @property
+    def is_server(self) -> bool:
+        """Whether the home is a server's address."""
+        return self.home.startswith(("http://", "https://"))
 
     @property
     def tracking_uri(self) -> str:
-        """Where the home keeps its MLflow runs."""
+        """Where MLflow keeps runs: in the home, or for a server's registry where MLFLOW_TRACKING_URI says."""
         from align.tracking import default_uri
 
-        return default_uri(self.home)
+        if not self.is_server:
+            return default_uri(self.home)
+        named = os.environ.get("MLFLOW_TRACKING_URI")
+        if not named:
+            raise InvalidInput("a server's registry says nothing of MLflow: name its address in MLFLOW_TRACKING_URI")
+        return named
 
     @property
     def out(self) -> Console:

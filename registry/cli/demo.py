@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from align.config import Method
     from align.data import Dataset
     from align.encoders import Encoder
-    from registry.embedded import Registry
+    from registry.connecting import Connection
 
 OLD_DIM, EXTRA_DIMS, ANCHORS = 32, 16, 300
 OLD_CLASSES = "0-4"
@@ -36,7 +36,7 @@ class _Stage:
     """What every step of the demo works with."""
 
     context: Context
-    reg: Registry
+    reg: Connection
     data: Dataset
     bars: Progress
     seed: int
@@ -175,7 +175,7 @@ _STORY = {
 }
 
 
-def _show(context: Context, reg: Registry, encoders: dict[str, Encoder]) -> None:
+def _show(context: Context, reg: Connection, encoders: dict[str, Encoder]) -> None:
     from registry.cli.evidence import cell_key, comparison_lines, evidence_table
 
     found = reg.evaluations(BENCHMARK)
@@ -189,7 +189,7 @@ def _show(context: Context, reg: Registry, encoders: dict[str, Encoder]) -> None
     _neighbours(context, reg, encoders[COMPATIBLE])
 
 
-def _neighbours(context: Context, reg: Registry, encoder: Encoder) -> None:
+def _neighbours(context: Context, reg: Connection, encoder: Encoder) -> None:
     """Search the untouched gallery with the new model: one query of each digit."""
     import numpy as np
     from rich.text import Text

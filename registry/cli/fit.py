@@ -18,7 +18,7 @@ from registry.errors import InvalidInput, NotWorthIt
 if TYPE_CHECKING:
     from align.bridges import Hub
     from align.tracking import Tracker
-    from registry.embedded import Registry
+    from registry.connecting import Connection
     from registry.transforms import Transform
     from registry.types import TransformInfo, Version
 
@@ -86,7 +86,7 @@ def _bridge(method: str, summary: str) -> None:
             _fit(request, reg, *ends)
 
 
-def _fit(request: _Request, reg: Registry, source: Version, target: Version) -> None:
+def _fit(request: _Request, reg: Connection, source: Version, target: Version) -> None:
     """Fit one map, register it, and report."""
     context, old = request.context, source.ref if request.method == "fct" else target.ref
     with _run(request, f"{source.ref} to {target.ref}", {"source": source.ref, "target": target.ref}) as tracker:
@@ -113,7 +113,7 @@ def _say(context: Context, fitted: Transform, info: TransformInfo | None, source
 
 
 def _register(
-    reg: Registry, fitted: Transform, source: Version, target: Version, tracker: Tracker | None
+    reg: Connection, fitted: Transform, source: Version, target: Version, tracker: Tracker | None
 ) -> TransformInfo | None:
     """Track and register a map; not so in a dry run."""
     if tracker is None:
@@ -124,7 +124,7 @@ def _register(
     return publish.add_fit(reg, fitted, source=source.ref, target=target.ref, tracker=tracker)
 
 
-def _fitted(request: _Request, reg: Registry, source: Version, target: Version) -> Transform:
+def _fitted(request: _Request, reg: Connection, source: Version, target: Version) -> Transform:
     from align.bridges import fit
 
     shared = reg.shared(request.gallery, versions=[source.ref, target.ref], label=request.label)
@@ -216,7 +216,7 @@ def gpa(
     context.report([info for info in infos if info] or [fitted.report for fitted in hub.maps])
 
 
-def _hub(request: _Request, reg: Registry, versions: list[Version], reference: int | None) -> Hub:
+def _hub(request: _Request, reg: Connection, versions: list[Version], reference: int | None) -> Hub:
     from align.bridges import fit_gpa
 
     shared = reg.shared(request.gallery, versions=[version.ref for version in versions])

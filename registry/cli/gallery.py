@@ -12,7 +12,7 @@ from registry.cli.context import Context, pass_context
 from registry.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from registry.embedded import Registry
+    from registry.connecting import Connection
 
 
 @click.group("gallery")
@@ -111,7 +111,7 @@ def append(
 
 
 def _append_table(
-    context: Context, reg: Registry, name: str, version: str, path: Path, ids: str | None, vector: str | None,
+    context: Context, reg: Connection, name: str, version: str, path: Path, ids: str | None, vector: str | None,
     labels: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Append a Parquet file; the gallery's labels that are columns of it need not be named."""
@@ -124,7 +124,7 @@ def _append_table(
 
 
 def _append_encoded(
-    context: Context, reg: Registry, name: str, version: str, data: str, first: int | None, trust: tuple[str, ...]
+    context: Context, reg: Connection, name: str, version: str, data: str, first: int | None, trust: tuple[str, ...]
 ) -> int:
     from align import publish
     from align.data import load

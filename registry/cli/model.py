@@ -6,11 +6,15 @@ import click
 
 from registry.cli.context import Context, pass_context
 from registry.cli.files import pairs
+from registry.cli.model_import import command as import_
 
 
 @click.group("model")
 def command() -> None:
-    """Register, list and alias model versions."""
+    """Register, import, list and alias model versions."""
+
+
+command.add_command(import_)
 
 
 @command.command("register")

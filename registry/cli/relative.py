@@ -12,7 +12,7 @@ from registry.errors import InvalidInput
 from registry.transforms.similarities import WIDTHS
 
 if TYPE_CHECKING:
-    from registry.embedded import Registry
+    from registry.connecting import Connection
     from registry.types import AnchorSet
     from registry.vectors import Array
 
@@ -89,7 +89,7 @@ def frozen(anchors: AnchorSet) -> str:
 
 
 def sampled(
-    reg: Registry, gallery: str, versions: Sequence[str], *, most: int, seed: int
+    reg: Connection, gallery: str, versions: Sequence[str], *, most: int, seed: int
 ) -> tuple[list[Any], list[Array]]:
     """Ids (n,) and vectors (n, d), one matrix for each version, of the items that all embedded; n is `most` at most.
 
@@ -115,4 +115,4 @@ def sampled(
         for rows, matrix in zip(taken, block, strict=True):
             rows.append(matrix[here])
         start = stop
-    return shared._ids.take(picked).to_pylist(), [np.concatenate(rows) for rows in taken]
+    return shared.ids[picked].tolist(), [np.concatenate(rows) for rows in taken]

@@ -1,20 +1,44 @@
-"""`samespace serve`: the pages and the JSON reads."""
+"""`samespace serve`: the page and the API on a local port."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import Field, fields
+from typing import Any
 
 import click
 
 from registry.cli.context import Context, pass_context
 from registry.errors import NotFound
+from registry.settings import Settings, variable
+
+_PUBLIC = [setting for setting in fields(Settings) if not setting.metadata["secret"]]
+"""Secrets are read from the environment alone: everybody on a machine sees its command lines."""
+
+
+def _flag(setting: Field[Any]) -> Callable[[Any], Any]:
+    return click.option(
+        f"--{setting.name.replace('_', '-')}",
+        type=type(setting.default),
+        default=setting.default,
+        envvar=variable(setting.name),
+        show_default=bool(setting.default),
+        show_envvar=True,
+        help=setting.metadata["help"],
+    )
+
+
+def _flags(command: Callable[..., None]) -> Callable[..., None]:
+    for setting in reversed(_PUBLIC):
+        command = _flag(setting)(command)
+    return command
 
 
 @click.command("serve")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback only: there are no tokens yet.")
-@click.option("--port", type=int, default=8321, show_default=True)
-@click.option("--workers", type=int, default=2, show_default=True)
+@_flags
 @pass_context
-def command(context: Context, host: str, port: int, workers: int) -> None:
-    """Open the page with models, versions, galleries and the compatibility matrix."""
+def command(context: Context, /, **given: Any) -> None:
+    """Open the page with models, versions, galleries and the compatibility matrix, and the API beside it."""
     try:
         from web.serving import serve
     except ModuleNotFoundError as error:
@@ -24,4 +48,4 @@ def command(context: Context, host: str, port: int, workers: int) -> None:
     if not context.exists:
         raise NotFound(f"there is no registry at {context.home}: check --home, or make one with 'samespace demo'")
     # The registry is opened by the workers, after the fork: Lance must not be loaded before it.
-    serve(context.home, host=host, port=port, workers=workers, database=context.database)
+    serve(context.home, Settings.read(**given), database=context.database)

@@ -15,7 +15,7 @@ from registry.refs import check_name
 
 if TYPE_CHECKING:
     from align.anchors.learning import Entry
-    from registry.embedded import Registry
+    from registry.connecting import Connection
     from registry.types import AnchorSet, Version
 
 _MOST = 50_000  # items to learn from; `align.anchors.learn` reads no more
@@ -64,7 +64,7 @@ def command(
 
 
 def _train(
-    context: Context, reg: Registry, name: str, gallery: str, versions: Sequence[Version], k: int, quantum: float,
+    context: Context, reg: Connection, name: str, gallery: str, versions: Sequence[Version], k: int, quantum: float,
     options: dict[str, Any],
 ) -> tuple[AnchorSet, str]:  # fmt: skip
     """Learn, track and freeze; the set, and the run that made it."""

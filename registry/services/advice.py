@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from registry.errors import InvalidInput, NotFound
 from registry.paths import NEEDS_SIDE
 from registry.services import evidence, galleries, models
+from registry.tables import VersionRow
 from registry.types import DECIDING_METRICS, METRIC_NAMES, Advice, Comparison, Evaluation
 
 __all__ = ["compare"]
@@ -25,20 +26,31 @@ def compare(session: Session, old: str, new: str, *, benchmark: str | None, labe
     Raises:
         NotFound: the pair is not measured, or on several benchmarks or label columns of which none was named.
     """
-    old, new = models.find(session, old).ref, models.find(session, new).ref
+    before, after = models.find(session, old), models.find(session, new)
+    old, new = before.ref, after.ref
     if old == new:
         raise InvalidInput(f"a comparison needs two versions, got {old} twice")
-    name, measurement = _measured(session, old, new, benchmark, label)
-    found = [e for e in evidence.evaluations(session, measurement=measurement) if {e.query, e.gallery} <= {old, new}]
+    name, measurement = _measured(session, before, after, benchmark, label)
+    both = (before.id, after.id)
+    found = evidence.evaluations(session, measurement=measurement, queries=both, stored=both).items
     path, advice, reason = _advise(found, old, new)
     verdicts = {m: e.verdict for m, e in path.items() if e.verdict is not None}
-    return Comparison(old, new, name, tuple(found), verdicts, advice, reason)
+    return Comparison(old, new, name, found, verdicts, advice, reason)
 
 
-def _measured(session: Session, old: str, new: str, benchmark: str | None, label: str | None) -> tuple[str, str]:
-    """The benchmark, and there the newest measurement of `new` against `old`."""
-    cells = evidence.evaluations(session, benchmark=benchmark, label=label, metric=evidence.RANKING_METRIC)
-    cells = [e for e in cells if (e.query, e.gallery) == (new, old)]
+def _measured(
+    session: Session, before: VersionRow, after: VersionRow, benchmark: str | None, label: str | None
+) -> tuple[str, str]:
+    """The benchmark, and there the newest measurement of the one version against the one before."""
+    old, new = before.ref, after.ref
+    cells = evidence.evaluations(
+        session,
+        benchmark=benchmark,
+        label=label,
+        metric=evidence.RANKING_METRIC,
+        queries=[after.id],
+        stored=[before.id],
+    ).items
     where = sorted({e.benchmark for e in cells})
     if len(where) != 1:
         run = f"run 'samespace evaluate BENCHMARK --version {old} --version {new}'"

@@ -6,17 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session, defaultload
 
 from registry.errors import AlreadyExists, InvalidInput, NotFound
 from registry.refs import RELATIVE, check_name
-from registry.services import galleries
+from registry.services import galleries, pages
 from registry.services.audit import record
-from registry.tables import AnchorSetRow, now
+from registry.tables import AnchorSetRow, GalleryRow, now
 from registry.transforms.relative import checked_quantum
 from registry.transforms.similarities import WIDTHS
-from registry.types import AnchorSet
+from registry.types import AnchorSet, Page
 
 __all__ = ["add", "anchor_sets", "identity", "of_space"]
 
@@ -88,15 +88,23 @@ def _numbers(given: Sequence[Any], kind: type[Number], what: str, wanted: str) -
 def of_space(session: Session, space: str) -> AnchorSet:
     """The anchor set of a relative space."""
     name = space.removeprefix(f"{RELATIVE}/")
-    row = session.scalar(select(AnchorSetRow).where(AnchorSetRow.name == name))
+    row = session.scalar(_select().where(AnchorSetRow.name == name))
     if row is None:
         raise NotFound(f"there is no anchor set {name!r:.120}: add one with add_anchors")
     return _to_anchor_set(row)
 
 
-def anchor_sets(session: Session) -> list[AnchorSet]:
-    """All anchor sets by name."""
-    return [_to_anchor_set(row) for row in session.scalars(select(AnchorSetRow).order_by(AnchorSetRow.name))]
+def anchor_sets(session: Session, *, after: str | None = None, limit: int | None = None) -> Page[AnchorSet]:
+    """Anchor sets by name."""
+    keys = (AnchorSetRow.name,)
+    return pages.read(session, _select(), _to_anchor_set, of="anchor sets", keys=keys, after=after, limit=limit)
+
+
+def _select() -> Select[AnchorSetRow]:
+    """Anchor sets with the names of their galleries, of which nothing else is needed."""
+    return select(AnchorSetRow).options(
+        defaultload(AnchorSetRow.gallery).load_only(GalleryRow.name).lazyload(GalleryRow.segments)
+    )
 
 
 def identity(anchors: AnchorSet) -> dict[str, object]:

@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.errors import InvalidInput
+from registry.services import pages
 from registry.tables import ChangeRow
-from registry.types import Change
+from registry.types import Change, Page
 
-__all__ = ["acting_as", "actor", "changes", "record"]
+__all__ = ["act_as", "acting_as", "actor", "changes", "record"]
 
 _ACTOR: ContextVar[str | None] = ContextVar("samespace_actor", default=None)
 
@@ -32,8 +32,13 @@ def acting_as(who: str) -> Iterator[None]:
         _ACTOR.reset(token)
 
 
+def act_as(who: str) -> None:
+    """Note what is done from now on in this context as done by `who`; for a server, each of whose requests has its own."""
+    _ACTOR.set(who)
+
+
 def actor() -> str:
-    """Who acts: whoever `acting_as` named, or else the user that this process belongs to."""
+    """Who acts: whoever `acting_as` or `act_as` named, or else the user that this process belongs to."""
     return _ACTOR.get() or _user()
 
 
@@ -50,9 +55,13 @@ def record(session: Session, action: str, subject: str, details: Mapping[str, An
     session.add(ChangeRow(action=action, subject=subject, details=dict(details or {}), who=actor()))
 
 
-def changes(session: Session, *, limit: int = 100) -> list[Change]:
+def changes(session: Session, *, after: str | None = None, limit: int | None = None) -> Page[Change]:
     """The newest changes first."""
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit < 2**31:
-        raise InvalidInput(f"limit must be a whole number of changes, got {limit!r}")
-    rows = session.scalars(select(ChangeRow).order_by(ChangeRow.id.desc()).limit(limit))
-    return [Change(at=row.at, action=row.action, subject=row.subject, details=row.details, who=row.who) for row in rows]
+    keys = (ChangeRow.id,)
+    return pages.read(
+        session, select(ChangeRow), _to_change, of="changes", keys=keys, after=after, limit=limit, descending=True
+    )
+
+
+def _to_change(row: ChangeRow) -> Change:
+    return Change(at=row.at, action=row.action, subject=row.subject, details=row.details, who=row.who)

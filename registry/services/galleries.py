@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from registry.errors import AlreadyExists, InvalidInput, NotFound
 from registry.refs import check_name
+from registry.services import pages
 from registry.services.audit import record
 from registry.tables import GalleryRow, SegmentRow, VersionRow, now
-from registry.types import Gallery, Segment
+from registry.types import Gallery, Page, Segment
 
 __all__ = ["create", "galleries", "gallery", "locked", "segment", "to_gallery"]
 
@@ -66,9 +67,13 @@ def locked(session: Session, name: str) -> GalleryRow:
     return session.scalars(statement).one()
 
 
-def galleries(session: Session) -> list[Gallery]:
-    """All galleries by name."""
-    return [to_gallery(row) for row in session.scalars(select(GalleryRow).order_by(GalleryRow.name))]
+def galleries(session: Session, *, after: str | None = None, limit: int | None = None) -> Page[Gallery]:
+    """Galleries by name."""
+    keys = (GalleryRow.name,)
+    segments = selectinload(GalleryRow.segments, chunksize=pages.AT_ONCE)
+    version = segments.joinedload(SegmentRow.version, innerjoin=True)
+    query = select(GalleryRow).options(version.load_only(VersionRow.number))  # of versions, their names are shown
+    return pages.read(session, query, to_gallery, of="galleries", keys=keys, after=after, limit=limit)
 
 
 def segment(session: Session, row: GalleryRow, version: VersionRow) -> SegmentRow:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session, contains_eager, joinedload, selectinload
 
-from registry.errors import AlreadyExists, BadName, InvalidInput, NotFound
+from registry.descriptions import check_description, check_tag
+from registry.errors import AlreadyExists, BadName, NotFound
+from registry.fingerprints import fingerprint_of
 from registry.refs import check_name, parse_version
+from registry.services import pages
 from registry.services.audit import record
+from registry.services.webhooks import emit
 from registry.tables import AliasRow, ModelRow, TagRow, VersionRow, now
-from registry.types import Model, Version
-from registry.vectors import METRICS
+from registry.types import Model, Page, Version
 
 __all__ = [
     "find",
-    "fingerprint_digest",
     "models",
     "register",
     "set_alias",
@@ -29,17 +29,6 @@ __all__ = [
     "version",
     "versions",
 ]
-
-_DTYPES = ("float32", "float16")
-
-
-def fingerprint_digest(facts: Mapping[str, Any]) -> str:
-    """sha-256, hex, over canonical JSON of what decides a vector space."""
-    try:
-        text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"a fingerprint holds plain JSON values, got {error}: use strings and numbers") from error
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def register(
@@ -64,23 +53,16 @@ def register(
         NotFound: the parent is not registered.
         AlreadyExists: a version of this model has the same fingerprint, so it is the same encoder.
     """
-    check_name(model, "model")
-    for name, given in (("fingerprint", fingerprint), ("tags", tags)):
-        if given is not None and not isinstance(given, Mapping):
-            raise InvalidInput(f"{name} must be a mapping such as {{'key': 'value'}}, got {given!r:.80}")
-    _check(dim, metric, dtype)
-    if not isinstance(normalized, bool):
-        raise InvalidInput(f"normalized must be True or False, got {normalized!r:.80}")
-    _check_text("method", method, 100)
-    for name, text, longest in (("source", source, 1000), ("run_id", run_id, 100)):
-        if text is not None:
-            _check_text(name, text, longest)
+    check_description(
+        model, dim=dim, metric=metric, normalized=normalized, dtype=dtype, source=source, parent=parent, method=method,
+        run_id=run_id, fingerprint=fingerprint, tags=tags,
+    )  # fmt: skip
     above = find(session, parent) if parent else None
     owner = _locked_model(session, model)
     number = 1 + (session.scalar(select(func.max(VersionRow.number)).where(VersionRow.model_id == owner.id)) or 0)
     # Without a fingerprint nothing says what the encoder is: it is then known by its number alone.
     facts = dict(fingerprint) if fingerprint else {"registered_as": f"{model}/{number}"}
-    digest = fingerprint_digest({**facts, "dim": dim, "metric": metric, "normalized": normalized, "dtype": dtype})
+    digest = fingerprint_of(facts, dim=dim, metric=metric, normalized=normalized, dtype=dtype)
     same = session.scalar(select(VersionRow).where(VersionRow.model_id == owner.id, VersionRow.fingerprint == digest))
     if same is not None:
         raise AlreadyExists(
@@ -92,24 +74,11 @@ def register(
         tags=[_tag(key, value) for key, value in (tags or {}).items()], aliases=[],
     )  # fmt: skip
     session.add(row)
-    record(session, "version.registered", row.ref, {"fingerprint": digest, "parent": parent, "method": method})
+    details = {"fingerprint": digest, "parent": parent, "method": method}
+    record(session, "version.registered", row.ref, details)
     session.flush()  # the constraints speak here, while the name of the model is still at hand
+    emit(session, "version.registered", row.ref, details)
     return to_version(row)
-
-
-def _check_text(name: str, text: object, longest: int) -> None:
-    """PostgreSQL refuses longer texts and NUL; SQLite would store them."""
-    if not isinstance(text, str) or not 0 < len(text) <= longest or "\0" in text:
-        raise InvalidInput(f"{name} must be a text of 1 to {longest} characters without NUL, got {text!r:.80}")
-
-
-def _check(dim: int, metric: str, dtype: str) -> None:
-    if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= 65536:
-        raise InvalidInput(f"dim must be a whole number from 1 to 65536, got {dim!r}")
-    if metric not in METRICS:
-        raise InvalidInput(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
-    if dtype not in _DTYPES:
-        raise InvalidInput(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
 
 
 def _locked_model(session: Session, name: str) -> ModelRow:
@@ -123,27 +92,29 @@ def _locked_model(session: Session, name: str) -> ModelRow:
 
 def _select(*, whole: bool = False) -> Select[VersionRow]:
     """Versions with their models; with tags, aliases and parents as well if they are wanted whole."""
-    query = select(VersionRow)
+    query = select(VersionRow).join(VersionRow.model).options(contains_eager(VersionRow.model))
     if whole:
-        related = (VersionRow.tags, VersionRow.aliases, VersionRow.parent)
-        query = query.options(*(selectinload(relation) for relation in related))
+        query = query.options(
+            selectinload(VersionRow.tags, chunksize=pages.AT_ONCE),
+            selectinload(VersionRow.aliases, chunksize=pages.AT_ONCE).lazyload(AliasRow.version),
+            # An inner join inside the outer one makes SQLite read all versions.
+            joinedload(VersionRow.parent).joinedload(VersionRow.model, innerjoin=False),
+        )
     return query
 
 
 def find(session: Session, ref: str, *, whole: bool = False) -> VersionRow:
     """The row of `products/2` or `products@champion`; NotFound tells what there is instead."""
     parsed = parse_version(ref)
-    query = _select(whole=whole).join(VersionRow.model).where(ModelRow.name == parsed.model)
+    query = _select(whole=whole).where(ModelRow.name == parsed.model)
     if parsed.number is not None:
         query = query.where(VersionRow.number == parsed.number)
     else:
-        query = query.join(AliasRow, AliasRow.version_id == VersionRow.id).where(AliasRow.name == parsed.alias)
+        same = (AliasRow.version_id == VersionRow.id) & (AliasRow.model_id == ModelRow.id)
+        query = query.join(AliasRow, same).where(AliasRow.name == parsed.alias)
     row = session.scalar(query)
     if row is None:
-        have = [
-            v.ref
-            for v in session.scalars(_select().join(VersionRow.model).where(ModelRow.name == parsed.model).limit(20))
-        ]
+        have = [v.ref for v in session.scalars(_select().where(ModelRow.name == parsed.model).limit(20))]
         raise NotFound(
             f"there is no version {ref}: "
             + (f"{parsed.model} has {', '.join(have)}" if have else f"model {parsed.model} is not registered")
@@ -156,28 +127,32 @@ def version(session: Session, ref: str) -> Version:
     return to_version(find(session, ref, whole=True))
 
 
-def versions(session: Session, model: str | None = None) -> list[Version]:
-    """All versions of a model, oldest first; of every model if none is named."""
-    query = _select(whole=True).join(VersionRow.model).order_by(ModelRow.name, VersionRow.number)
+def versions(
+    session: Session, model: str | None = None, *, after: str | None = None, limit: int | None = None
+) -> Page[Version]:
+    """The versions of a model, oldest first; of every model, by name, if none is named."""
+    query = _select(whole=True)
     if model is not None:
         query = query.where(ModelRow.name == check_name(model, "model"))
-    found = [to_version(row) for row in session.scalars(query)]
-    if model is not None and not found:
+    keys = (ModelRow.name, VersionRow.number)
+    found = pages.read(session, query, to_version, of="versions", keys=keys, after=after, limit=limit)
+    if model is not None and after is None and not found.items:
         raise NotFound(f"model {model} is not registered: register its first version")
     return found
 
 
-def models(session: Session) -> list[Model]:
-    """All models by name."""
-    counted = session.execute(select(VersionRow.model_id, func.count()).group_by(VersionRow.model_id))
-    counts = dict(counted.all())
-    aliases: dict[int, dict[str, int]] = {}
-    for alias in session.scalars(select(AliasRow).order_by(AliasRow.name)):
-        aliases.setdefault(alias.model_id, {})[alias.name] = alias.version.number
-    return [
-        Model(name=row.name, versions=counts.get(row.id, 0), aliases=aliases.get(row.id, {}), created_at=row.created_at)
-        for row in session.scalars(select(ModelRow).order_by(ModelRow.name))
-    ]
+def models(session: Session, *, after: str | None = None, limit: int | None = None) -> Page[Model]:
+    """Models by name."""
+    # Counted for each model that is shown, from an index: a page must not count the versions of all others.
+    count = select(func.count()).where(VersionRow.model_id == ModelRow.id).scalar_subquery()
+    version = selectinload(ModelRow.aliases, chunksize=pages.AT_ONCE).joinedload(AliasRow.version, innerjoin=True)
+    query = select(ModelRow, count).options(version.load_only(VersionRow.number).lazyload(VersionRow.model))
+    return pages.read(session, query, _to_model, of="models", keys=(ModelRow.name,), after=after, limit=limit)
+
+
+def _to_model(row: ModelRow, versions: int) -> Model:
+    aliases = {alias.name: alias.version.number for alias in row.aliases}
+    return Model(name=row.name, versions=versions, aliases=aliases, created_at=row.created_at)
 
 
 def set_alias(session: Session, model: str, alias: str, number: int) -> None:
@@ -192,12 +167,15 @@ def set_alias(session: Session, model: str, alias: str, number: int) -> None:
         session.add(AliasRow(model_id=target.model_id, name=alias, version_id=target.id))
     else:
         row.version_id = target.id
-    record(session, "alias.moved", f"{model}@{alias}", {"from": before, "to": number})
+    details = {"from": before, "to": number}
+    record(session, "alias.moved", f"{model}@{alias}", details)
+    if before != number:
+        emit(session, "alias.moved", f"{model}@{alias}", details)
 
 
 def _tag(key: str, value: str) -> TagRow:
-    _check_text(f"tag {key!r:.80}", value, 1000)
-    return TagRow(key=check_name(key, "tag"), value=value)
+    check_tag(key, value)
+    return TagRow(key=key, value=value)
 
 
 def set_tag(session: Session, ref: str, key: str, value: str) -> None:

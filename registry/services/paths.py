@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
+from functools import cache, partial
 from typing import Any, cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.errors import Incompatible, Unmeasured
+from registry.errors import Unmeasured
 from registry.paths import Graph, incompatible
 from registry.refs import is_relative, prefix_of
 from registry.services import models
@@ -43,8 +43,8 @@ class _Cell:
 _Group = tuple[Any, ...]
 """Cells whose values compare. It begins with whether they speak of the wanted way itself, not of a part of another."""
 
-_Speaking = tuple[Any, _Cell, _Group]
-"""The key of a way, a cell that measured it, and the cell's group."""
+_Found = tuple[Path, _Cell, _Group]
+"""A way that there is, a cell that measured it, and the cell's group."""
 
 
 def best_meeting(
@@ -66,13 +66,19 @@ def best_meeting(
     version, cut = _version(session, query)
     stored = models.find(session, gallery).id
 
-    def cells() -> Iterator[_Speaking]:
+    def found() -> Iterator[_Found]:
         for cell in _cells(session, (EvaluationRow.query_id == version) & (EvaluationRow.gallery_id == stored)):
-            yield (cell.query_path, cell.gallery_path), cell, (True, cell.measurement)
+            if cell.query_path[: len(cut)] == cut:
+                steps = cell.query_path[len(cut) :]
+                path = graph.way(query, gallery, steps, cell.gallery_path, beside=beside)
+                if path is not None:
+                    yield path, cell, (True, cell.measurement)
 
-    ways = graph.meet(query, gallery, beside=beside)
-    missing = incompatible(query, gallery, paired=True, needs_side=not beside and graph.needs_side(query, gallery))
-    return _best(ways, cells, lambda p: ((*cut, *p.query), p.gallery), missing, allow_unmeasured=allow_unmeasured)
+    first = next(graph.meet(query, gallery, beside=beside), None)
+    if first is None:
+        needs_side = not beside and graph.needs_side(query, gallery)
+        raise incompatible(query, gallery, paired=True, needs_side=needs_side)
+    return _best(first, found, allow_unmeasured=allow_unmeasured)
 
 
 def best_lead(session: Session, graph: Graph, source: str, target: str, *, allow_unmeasured: bool) -> Path:
@@ -84,46 +90,48 @@ def best_lead(session: Session, graph: Graph, source: str, target: str, *, allow
     start, cut = _version(session, source)
     end, _ = _version(session, target)
 
-    def cells() -> Iterator[_Speaking]:
+    lead_by = cache(partial(_lead_by, graph, source, target, cut))  # many cells speak of few ways
+
+    def found() -> Iterator[_Found]:
         for cell in _cells(session, (EvaluationRow.query_id == start) | (EvaluationRow.gallery_id == start)):
             sides = (
                 (cell.query, cell.query_path, cell.gallery, cell.gallery_path),
                 (cell.gallery, cell.gallery_path, cell.query, cell.query_path),
             )
             for here, steps, other, rest in sides:
-                if here == start and steps:
-                    yield _uncut(steps), cell, (other == end and not rest, cell.measurement, other, rest)
+                path = lead_by(_uncut(steps)) if here == start else None
+                if path is not None:
+                    yield path, cell, (other == end and not rest, cell.measurement, other, rest)
 
-    ways = graph.lead(source, target)
-    missing = incompatible(source, target)
-    return _best(ways, cells, lambda p: _uncut((*cut, *p.query)), missing, allow_unmeasured=allow_unmeasured)
-
-
-def _best(
-    ways: Iterator[Path],
-    cells: Callable[[], Iterable[_Speaking]],
-    key: Callable[[Path], Any],
-    missing: Incompatible,
-    *,
-    allow_unmeasured: bool,
-) -> Path:
-    """The best of `ways` by what `cells` were measured; `key` is that of a way, `missing` the error if there is none."""
-    first = next(ways, None)
+    first = next(graph.lead(source, target), None)
     if first is None:
-        raise missing
+        raise incompatible(source, target)
+    return _best(first, found, allow_unmeasured=allow_unmeasured)
+
+
+def _lead_by(graph: Graph, source: str, target: str, cut: Steps, measured: Steps) -> Path | None:
+    """The way into `target` by the maps of a measured way of the version that `source` is cut from."""
+    steps = measured[len(cut) :]
+    if not steps or measured[: len(cut)] != cut:
+        return None
+    inner = prefix_of(target)  # what ends in a larger prefix is cut to it, which holds by definition
+    return graph.way(source, target, steps, ()) or (
+        graph.way(source, target, (*steps, f"[:{inner[1]}]"), ()) if inner else None
+    )
+
+
+def _best(first: Path, found: Callable[[], Iterable[_Found]], *, allow_unmeasured: bool) -> Path:
+    """The best way by what was measured; `first` is the shortest of all, `found` gives those that cells speak of."""
     if all(_by_definition(step) for step in (*first.query, *first.gallery)):
         return first
-    candidates = [(key(path), path) for path in chain((first,), ways)]
-    wanted = {known for known, _ in candidates}
-    groups: dict[_Group, dict[Any, _Cell]] = defaultdict(dict)
-    for known, cell, group in cells():
-        if known in wanted:
-            groups[group].setdefault(known, cell)  # the newest comes first
+    groups: dict[_Group, dict[Path, _Cell]] = defaultdict(dict)
+    for path, cell, group in found():
+        groups[group].setdefault(path, cell)  # the newest comes first
     if groups:
         judged = max(groups.items(), key=_authority)[1]
-        measured = [(judged[k].evidence, path) for k, path in candidates if k in judged]
-        evidence, path = max(measured, key=lambda found: (found[0].value, -found[1].length))
-        return replace(path, evidence=evidence)
+        # Of equals, the one that was measured first: a measurement begins with the shortest way and the newest maps.
+        path, cell = max(judged.items(), key=lambda way: (way[1].evidence.value, -way[0].length, -way[1].id))
+        return replace(path, evidence=cell.evidence)
     if allow_unmeasured:
         return first
     raise Unmeasured(
@@ -132,7 +140,7 @@ def _best(
     )
 
 
-def _authority(group: tuple[_Group, dict[Any, _Cell]]) -> tuple[bool, int, int, int]:
+def _authority(group: tuple[_Group, dict[Path, _Cell]]) -> tuple[bool, int, int, int]:
     """Which group is believed: a direct one, then that of the most ways, then of the most queries, then the newest."""
     (direct, *_), cells = group
     newest = max(cells.values(), key=lambda cell: cell.id)

@@ -8,13 +8,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.errors import AlreadyExists, DimensionMismatch, InvalidInput, NotFound
+from registry.fingerprints import fingerprint_digest
 from registry.paths import NEEDS_SIDE, Edge, Graph
 from registry.refs import is_relative, prefix_of
-from registry.services import anchors, models
+from registry.services import anchors, models, pages
 from registry.services.audit import record
 from registry.tables import TransformRow, now
 from registry.transforms import Relative, SpaceTag, Transform
-from registry.types import TransformInfo
+from registry.types import Page, TransformInfo
 from registry.vectors import Metric
 
 __all__ = [
@@ -46,7 +47,7 @@ def space_facts(session: Session, space: str) -> tuple[int, Metric, SpaceTag]:
     """Width, metric and identity of a resolved space."""
     if is_relative(space):
         found = anchors.of_space(session, space)
-        return found.dim, "cosine", SpaceTag(space, models.fingerprint_digest(anchors.identity(found)))
+        return found.dim, "cosine", SpaceTag(space, fingerprint_digest(anchors.identity(found)))
     cut = prefix_of(space)
     row = models.find(session, cut[0] if cut else space)
     return cut[1] if cut else row.dim, row.metric, SpaceTag(space, row.fingerprint)  # type: ignore[return-value]
@@ -147,11 +148,10 @@ def _check_similarity(session: Session, transform: Transform, target: str) -> No
         )
 
 
-def transforms(session: Session) -> list[TransformInfo]:
-    """All transforms, oldest first."""
-    return [
-        to_info(row) for row in session.scalars(select(TransformRow).order_by(TransformRow.created_at, TransformRow.id))
-    ]
+def transforms(session: Session, *, after: str | None = None, limit: int | None = None) -> Page[TransformInfo]:
+    """Transforms, oldest first."""
+    keys = (TransformRow.created_at, TransformRow.id)
+    return pages.read(session, select(TransformRow), to_info, of="transforms", keys=keys, after=after, limit=limit)
 
 
 def transform(session: Session, id: str) -> TransformRow:

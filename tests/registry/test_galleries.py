@@ -732,6 +732,7 @@ def test_a_home_may_have_any_name(tmp_path, rows, name):
 
 
 @pytest.mark.parametrize("first", [True, False])
+@pytest.mark.embedded
 def test_a_write_that_was_never_acknowledged_is_never_seen(reg, rows, monkeypatch, first):
     from registry import writing
 

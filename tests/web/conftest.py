@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +19,7 @@ from registry import connect
 from registry.transforms import Orthogonal, Prefix
 from web import create_app
 
+ROOT = Path(__file__).parents[2]
 BENCHMARK = "digits-bench"
 HOSTILE = "<script>alert(1)</script>\"'&"
 ITEMS, CLASSES, OLD_DIM, NEW_DIM = 300, 6, 16, 32
@@ -90,3 +101,84 @@ def empty(tmp_path):
     """A client over a registry that holds nothing."""
     with connect(tmp_path / "home") as registry:
         yield create_app(registry).test_client()
+
+
+class Server:
+    """`serve` in a process of its own, on a free port of this machine; its standard error is kept in a file."""
+
+    def __init__(self, home, log, before="", **settings):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.log = log
+        code = (
+            f"from registry.settings import Settings\nfrom web import serving\n{before}\n"
+            f"serving.serve({str(home)!r}, Settings(port={self.port}, **{settings!r}))"
+        )
+        with log.open("w") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                cwd=ROOT,
+                env={**os.environ, "TMPDIR": str(log.parent)},
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+
+    def get(self, path, timeout=10, **headers):
+        """The answer to a request on a connection of its own: status, headers, body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request("GET", path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+    def ask(self, path):
+        """A connection that has sent a request and reads nothing."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        return connection
+
+    def wait(self, seconds=60):
+        """Wait until it answers."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                return self.get("/healthz")
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError(f"no answer: {self.log.read_text()}")
+
+    def stop(self, seconds=20):
+        """Tell it to stop, as a service manager does; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+    def lines(self):
+        """The log so far, each line parsed."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory):
+    """`serving(home, **settings)`: a running `Server`, ended with the module; `before` is Python that runs first."""
+    started = []
+
+    def start(home=None, *, wait=True, **given):
+        folder = tmp_path_factory.mktemp("server")
+        started.append(Server(home or folder / "home", folder / "log", **given))
+        if wait:
+            started[-1].wait()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.process.terminate()
+        try:
+            server.process.wait(5)
+        except subprocess.TimeoutExpired:
+            server.process.kill()
+            server.process.wait()

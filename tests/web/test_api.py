@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from web.encoding import encode
+from registry.wire import to_json as encode
 
 BENCHMARK = "digits-bench"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,16 +43,21 @@ def browser():
         chromium.close()
 
 
+@contextmanager
+def served(registry):
+    server = make_server("127.0.0.1", 0, create_app(registry), threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 @pytest.fixture(scope="module")
 def address(home):
-    with connect(home) as registry:
-        server = make_server("127.0.0.1", 0, create_app(registry), threaded=True)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.port}"
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with connect(home) as registry, served(registry) as at:
+        yield at
 
 
 @pytest.fixture
@@ -169,3 +176,80 @@ def test_dark_differs(page):
         page.goto("/")
         grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert grounds[0] != grounds[1]
+
+
+@pytest.fixture
+def guarded(page, home, tmp_path):
+    """The address of a filled registry that answers to tokens, and a token."""
+    with connect(shutil.copytree(home, tmp_path / "home")) as registry:
+        secret = registry.create_token("ann.smith", role="writer")[1]
+        with served(registry) as at:
+            yield at, secret
+
+
+def test_signing_in_and_out(page, guarded, said):
+    at, secret = guarded
+    page.goto(f"{at}/?benchmark=digits-bench&metric=mrr")
+    assert page.get_by_role("heading", name="Sign in").is_visible()
+    assert page.evaluate("document.activeElement.id") == "token"
+    page.keyboard.type(secret)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{at}/?benchmark=digits-bench&metric=mrr")
+    assert page.get_by_role("banner").get_by_text("ann.smith").is_visible()
+    assert page.get_by_role("banner").get_by_text("writer").is_visible()
+    (cookie,) = page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["secure"]) == (True, "Lax", False)
+    assert page.evaluate("document.cookie + JSON.stringify({...localStorage, ...sessionStorage})") == "{}"
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url(f"{at}/login")
+    page.goto(f"{at}/")
+    assert page.url == f"{at}/login"
+    assert [s for s in said if not s.endswith("/mark.svg")] == []  # a browser that moves on lets go of the icon
+
+
+def test_a_wrong_token_is_told(page, guarded):
+    at, _ = guarded
+    page.goto(f"{at}/login")
+    page.get_by_label("Token").fill("sst_wrong")
+    page.get_by_role("button", name="Sign in").click()
+    assert "unknown here" in page.get_by_role("alert").inner_text()
+    assert page.get_by_label("Token").get_attribute("aria-invalid") == "true"
+    assert page.get_by_label("Token").input_value() == ""
+
+
+def test_a_form_of_another_site_is_refused(page, guarded, address):
+    """The other site is the other server: its host is the same, so that browsers send the cookie along."""
+    at, secret = guarded
+    page.goto(f"{at}/login")
+    page.get_by_label("Token").fill(secret)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{at}/")
+    page.route("**/forged", lambda route: route.fulfill(body=FORGED.format(at=at), content_type="text/html"))
+    page.goto(f"{address}/forged")
+    page.get_by_role("button").click()
+    page.wait_for_url(f"{at}/logout")
+    assert "came from another site" in page.inner_text("main")
+    page.goto(f"{at}/")
+    assert page.get_by_role("button", name="Sign out").is_visible()
+
+
+FORGED = """<!doctype html><form method="post" action="{at}/logout"><button>Win a prize</button></form>"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_signing_in_on_a_phone_with_contrast(page, guarded, scheme):
+    at, secret = guarded
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(f"{at}/login")
+    page.get_by_label("Token").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    assert page.get_by_role("alert").is_visible()
+    assert page.evaluate(CONTRASTS) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.get_by_label("Token").fill(secret)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{at}/")
+    assert page.get_by_role("button", name="Sign out").is_visible()
+    assert page.evaluate(CONTRASTS) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360

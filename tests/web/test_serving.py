@@ -3,81 +3,42 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from registry.errors import InvalidInput, Unavailable
+from registry.settings import Settings
 from web.serving import serve
 
 ROOT = Path(__file__).parents[2]
-START_S, STOP_S = 60, 20
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def test_answers_and_stops_gracefully(serving, tmp_path):
+    server = serving(tmp_path / "home")  # a home that is not there yet: both workers make it at once
+    status, _, body = server.get("/healthz")
+    assert (status, json.loads(body)["status"]) == (200, "ok")
+    assert server.stop() == 0
+    assert server.log.read_text() == ""
+    assert server.process.stdout.read() == f"samespace is at http://127.0.0.1:{server.port}  (Ctrl-C stops it)\n"
 
 
-def start(home, port, *, workers=2):
-    code = f"from web.serving import serve; serve({str(home)!r}, port={port}, workers={workers})"
-    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(port, server):
-    end = time.monotonic() + START_S
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
-                return answer.status, json.load(answer)
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"no answer: {server.communicate(timeout=STOP_S)[1] if server.poll() is not None else ''}")
-
-
-def test_answers_and_stops_gracefully(tmp_path):
-    home, port = tmp_path / "home", free_port()
-    server = start(home, port)  # a home that is not there yet: both workers make it at once
-    try:
-        status, body = wait_for(port, server)
-        assert (status, body["status"]) == (200, "ok")
-        server.send_signal(signal.SIGTERM)
-        log = server.communicate(timeout=STOP_S)[1]
-    finally:
-        server.kill()
-    assert server.returncode == 0, log
-    assert "Traceback" not in log
-
-
-def test_a_worker_gives_its_connections_back(tmp_path):
-    home, port = tmp_path / "home", free_port()
+def test_a_worker_gives_its_connections_back(serving, tmp_path):
     # One worker: where two close at the same moment, SQLite may leave the empty log to whoever opens the file next.
-    server = start(home, port, workers=1)
-    try:
-        wait_for(port, server)
-        server.send_signal(signal.SIGTERM)
-        log = server.communicate(timeout=STOP_S)[1]
-    finally:
-        server.kill()
-    assert server.returncode == 0, log
-    assert not (home / "registry.db-wal").exists()
+    server = serving(tmp_path / "home", workers=1)
+    assert server.get("/readyz")[0] == 200
+    assert server.stop() == 0
+    assert not (tmp_path / "home" / "registry.db-wal").exists()
 
 
-def test_a_home_that_cannot_be_opened_is_told_in_a_line(tmp_path):
+def test_a_home_that_cannot_be_opened_is_told_in_a_line(serving, tmp_path):
     (tmp_path / "file").write_text("")
-    server = start(tmp_path / "file", free_port(), workers=1)
-    try:
-        log = server.communicate(timeout=START_S)[1]
-    finally:
-        server.kill()
-    assert server.returncode
+    server = serving(tmp_path / "file", wait=False, workers=1)
+    assert server.process.wait(60)
+    log = server.log.read_text()
     assert "choose a writable folder" in log
     assert "Traceback" not in log
 
@@ -92,18 +53,37 @@ def test_serving_loads_neither_mlflow_nor_torch(tmp_path):
     assert done.stdout.strip() == "[]"
 
 
+def test_nothing_that_a_fork_breaks_is_loaded_before_it():
+    code = (
+        "import sys; import web.serving; "
+        "print([m for m in ('lance', 'faiss', 'prometheus_client') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.com", ""])  # noqa: S104
 def test_other_hosts_are_refused(tmp_path, host):
     with pytest.raises(InvalidInput, match="no tokens"):
-        serve(str(tmp_path / "home"), host=host)
+        serve(str(tmp_path / "home"), Settings(host=host))
     assert not (tmp_path / "home").exists()
 
 
-def test_bad_numbers_are_refused(tmp_path):
-    with pytest.raises(InvalidInput, match="port must be"):
-        serve(str(tmp_path), port=0)
-    with pytest.raises(InvalidInput, match="workers"):
-        serve(str(tmp_path), workers=0)
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"port": 0}, "port must be 1 to 65535, got 0"),
+        ({"workers": 0}, "workers must be 1 to 64, got 0"),
+        ({"threads": 1}, "threads must be 2"),
+        ({"threads": 4, "transfers": 4}, "transfers must be 1 to 3, fewer than the 4 threads, got 4"),
+        ({"body_mb": 0}, "body_mb must be"),
+        ({"log_level": "loud"}, "log_level must be one of debug, info, warning, error, got 'loud'"),
+        ({"rate_limit": "many"}, "rate_limit must be like '600 per minute', got 'many'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(tmp_path, given, said):
+    with pytest.raises(InvalidInput, match=said):
+        serve(str(tmp_path), Settings(**given))
 
 
 def test_a_taken_port_is_told(tmp_path):
@@ -111,4 +91,4 @@ def test_a_taken_port_is_told(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(Unavailable, match="choose another port"):
-            serve(str(tmp_path), port=taken.getsockname()[1])
+            serve(str(tmp_path), Settings(port=taken.getsockname()[1]))

@@ -1,0 +1,768 @@
+"""The client: a registry elsewhere, asked over HTTP; method by method the same as an embedded one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, Literal, Self
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+
+from registry import canaries, transforms, wire
+from registry.batches import Batch, Target, checked, id_column
+from registry.canaries import Canaries, Encode, EncoderCheck, Inputs, check_encoder
+from registry.descriptions import check_description, check_tag
+from registry.errors import InvalidInput, NotFound, Unavailable
+from registry.fingerprints import Fingerprint, canonical, fingerprint_of
+from registry.listing import Kind, Lists
+from registry.progress import Bar, bar
+from registry.refs import check_name, parse_version, prefix_of
+from registry.transforms import Transform
+from registry.transport import Transport
+from registry.types import (
+    AnchorSet,
+    Change,
+    Comparison,
+    Delivery,
+    Embeddings,
+    Evaluation,
+    Gallery,
+    Hits,
+    Ids,
+    Matrix,
+    Model,
+    Page,
+    Path,
+    Space,
+    Token,
+    TransformInfo,
+    Version,
+    Webhook,
+)
+from registry.vectors import Array, as_rows, check_finite
+
+__all__ = ["Client"]
+
+_TYPES: Mapping[str, type[Any]] = {
+    "models": Model, "versions": Version, "galleries": Gallery, "transforms": TransformInfo, "anchor_sets": AnchorSet,
+    "evaluations": Evaluation, "changes": Change,
+}  # fmt: skip
+_PAGE = 1000
+_MOST_SENT_BYTES = 64 << 20  # of queries or vectors in one request
+_MOST_SCORES = 1 << 20
+_BYTES = "application/octet-stream"
+
+Progress = Callable[[int, int], None]
+
+
+class Client(Lists):
+    """A registry on a server. Open one with `registry.connect("http://host:8321", token=…)`.
+
+    It is safe to share between threads. Whatever is safe to repeat is repeated when the server cannot be reached or is
+    busy: reads, and what changes something under an idempotency key, which is made for each call unless `key` is given.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout: float = 60.0,
+        dtype: Literal["float32", "float16"] = "float32",
+        progress: bool | None = None,
+    ) -> None:
+        """See `registry.connect`."""
+        if dtype not in ("float32", "float16"):
+            raise InvalidInput(f"dtype must be float32 or float16, got {dtype!r:.80}")
+        self._server = Transport(url, token, timeout=timeout)
+        self._dtype = dtype
+        self._progress = progress
+        self._known: dict[tuple[str, str], Any] = {}  # versions and the kinds of galleries, which never change
+
+    def __repr__(self) -> str:
+        return f"Client({self._server.url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._server.close()
+
+    @property
+    def home(self) -> str:
+        """The server's address."""
+        return self._server.url
+
+    def revision(self) -> str | None:
+        """The revision that the server's database is at."""
+        found: str | None = self._server.json("GET", "/about")["revision"]
+        return found
+
+    # Models and versions
+
+    def register_version(
+        self,
+        model: str,
+        *,
+        dim: int,
+        metric: str = "cosine",
+        normalized: bool | None = None,
+        dtype: str = "float32",
+        source: str | None = None,
+        parent: str | None = None,
+        method: str = "independent",
+        run_id: str | None = None,
+        fingerprint: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        key: str | None = None,
+    ) -> Version:
+        """Register the next version of `model`; see `registry.embedded.Registry.register_version`."""
+        body: dict[str, Any] = {
+            "dim": dim, "metric": metric, "normalized": metric == "cosine" if normalized is None else normalized,
+            "dtype": dtype, "source": source, "parent": parent, "method": method, "run_id": run_id,
+            "fingerprint": fingerprint, "tags": tags,
+        }  # fmt: skip
+        check_description(model, **body)
+        if fingerprint is not None:
+            body["fingerprint"] = json.loads(canonical(fingerprint))  # what the digest is of, and says what is no JSON
+        body["tags"] = None if tags is None else dict(tags)
+        return wire.from_json(Version, self._post(f"/models/{model}/versions", body, key))
+
+    def models(self) -> list[Model]:
+        """All models by name."""
+        return list(self.iter_models(page=_PAGE))
+
+    def versions(self, model: str | None = None) -> list[Version]:
+        """The versions of a model, oldest first; of all models if none is named. NotFound for an unknown model."""
+        if model is not None:
+            check_name(model, "model")
+        return list(self.iter_versions(model, page=_PAGE))
+
+    def version(self, ref: str) -> Version:
+        """One version: `products/2` or `products@champion`. NotFound if there is none."""
+        parse_version(ref)
+        return wire.from_json(Version, self._server.json("GET", "/version", query={"ref": ref}))
+
+    def space(self, name: str) -> Space:
+        """One space: `products/2`, `products/2[:64]`, `products@champion`, `relative/landmarks`. NotFound if there is none."""
+        _text("a space", name)
+        return wire.from_json(Space, self._server.json("GET", "/space", query={"name": name}))
+
+    def set_alias(self, model: str, alias: str, number: int) -> None:
+        """Let `model@alias` mean version `number`; the alias moves if it exists."""
+        check_name(model, "model")
+        check_name(alias, "alias")
+        self._server.json("PUT", f"/models/{model}/aliases/{alias}", body={"number": _plain(number)})
+
+    def set_tag(self, ref: str, key: str, value: str) -> None:
+        """Note `key` = `value` on a version, replacing what was noted."""
+        parse_version(ref)
+        check_tag(key, value)
+        self._server.json("PUT", "/version/tags", query={"ref": ref}, body={"key": key, "value": value})
+
+    def add_canaries(self, ref: str, inputs: Inputs, vectors: Any, *, key: str | None = None) -> Canaries:
+        """Keep a few inputs and their vectors, for `verify_encoder`; see `registry.embedded.Registry.add_canaries`."""
+        version = self.version(ref)
+        made = canaries.made(version.ref, inputs, vectors, dim=version.dim)
+        data = canaries.dumps(made)
+        query = {"ref": version.ref}
+        self._server.send("PUT", "/version/canaries", lambda: [data], kind=_BYTES, query=query, key=key or _new_key())
+        return made
+
+    def canaries(self, ref: str) -> Canaries:
+        """The canaries of a version. NotFound if it has none."""
+        parse_version(ref)
+        return canaries.loads(
+            self._server.fetch("/version/canaries", query={"ref": ref}), name=f"the canaries of {ref}"
+        )
+
+    def verify_encoder(self, ref: str, encode: Encode, *, tolerance: float = 0.01) -> EncoderCheck:
+        """How far what `encode` gives of this version's canaries lies from what was registered; see the embedded registry."""
+        metric = self.version(ref).metric
+        return check_encoder(self.canaries(ref), encode, metric=metric, tolerance=tolerance)
+
+    # Galleries
+
+    def create_gallery(
+        self, name: str, *, id_type: str = "string", labels: Sequence[str] = (), key: str | None = None
+    ) -> Gallery:
+        """Create an empty gallery of items with `string` or `int` ids; label columns make it a benchmark."""
+        if isinstance(labels, str) or not isinstance(labels, Iterable):
+            raise InvalidInput(f"labels must be a list of column names, got {labels!r:.80}: write [{labels!r:.80}]")
+        body = {"name": name, "id_type": id_type, "labels": list(labels)}
+        return wire.from_json(Gallery, self._post("/galleries", body, key))
+
+    def galleries(self) -> list[Gallery]:
+        """All galleries by name."""
+        return list(self.iter_galleries(page=_PAGE))
+
+    def gallery(self, name: str) -> Gallery:
+        """One gallery. NotFound if there is none."""
+        return wire.from_json(Gallery, self._server.json("GET", _gallery_path(name)))
+
+    def append(
+        self,
+        gallery: str,
+        *,
+        version: str,
+        ids: Ids,
+        vectors: Any,
+        labels: Mapping[str, Any] | None = None,
+        fingerprint: Fingerprint = None,
+        key: str | None = None,
+    ) -> int:
+        """Store vectors that `version` made of items; all of the batch, or nothing. Returns the number of rows stored.
+
+        See `registry.embedded.Registry.append`. ids (n,), vectors (n, d). The batch is checked here before it is sent.
+        """
+        batch = checked(self._target(gallery, version), ids, vectors, labels)
+        return self._append(gallery, version, lambda: [batch], fingerprint, key, total=len(batch.ids))
+
+    def append_parts(
+        self,
+        gallery: str,
+        *,
+        version: str,
+        parts: Iterable[tuple[Any, Any, Mapping[str, Any] | None]],
+        fingerprint: Fingerprint = None,
+        key: str | None = None,
+    ) -> int:
+        """Store one batch that comes in parts, each (ids, vectors, labels) as in `append`: all of them, or nothing.
+
+        Memory is bounded by one part. It is repeated after a failure only if `parts` can be read again, such as a list.
+        """
+        target = self._target(gallery, version)
+
+        def batches() -> Iterator[Batch]:
+            start = 0
+            for ids, vectors, labels in parts:
+                batch = checked(target, ids, vectors, labels, start=start)
+                start += len(batch.ids)
+                yield batch
+
+        again = not isinstance(parts, Iterator)
+        return self._append(gallery, version, batches, fingerprint, key, repeatable=again)
+
+    def delete(self, gallery: str, ids: Ids, *, key: str | None = None) -> int:
+        """Remove items and all their vectors; unknown ids are passed over. Returns how many items went."""
+        content = self._id_stream(gallery, ids)
+        if content is None:
+            return 0
+        path = f"{_gallery_path(gallery)}/delete"
+        found: int = self._server.send("POST", path, content, kind=wire.ARROW, key=key or _new_key()).json()["items"]
+        return found
+
+    def fetch(self, gallery: str, *, ids: Ids, into: str, allow_unmeasured: bool = False) -> Embeddings:
+        """The vectors of `ids`, in their order, as (n, d) float32 vectors of the space `into`.
+
+        An item stored by several versions comes from the one with the best path. NotFound names a missing id;
+        Incompatible says which segment cannot reach `into`.
+        """
+        space = self._known_space(into)
+        wanted = id_column(self._gallery_kind(gallery)[0], ids)
+        rows = np.empty((len(wanted), space.dim), dtype=np.float32)
+        paths: dict[str, Path] = {}
+        start = 0
+        for block in self.fetch_blocks(gallery, ids=ids, into=into, allow_unmeasured=allow_unmeasured):
+            rows[start : start + len(block)] = block.vectors
+            start += len(block)
+            paths |= block.path
+        return Embeddings(_ids_array(wanted), rows, space.name, paths)
+
+    def fetch_blocks(
+        self, gallery: str, *, ids: Ids, into: str, rows: int = 65536, allow_unmeasured: bool = False
+    ) -> Iterator[Embeddings]:
+        """What `fetch` gives, in blocks of at most `rows`, so that memory is bounded however many ids there are."""
+        _text("a space", into)
+        _check_rows(rows)
+        content = self._id_stream(gallery, ids)
+        query = {"into": into, "allow_unmeasured": allow_unmeasured, "dtype": self._dtype}
+        path = f"{_gallery_path(gallery)}/fetch"
+        if content is None:
+            self._known_space(into)
+            return iter(())
+        found = self._server.batches("POST", path, query=query, content=content)
+        return _started(self._embeddings(found, f"fetching from {gallery}", rows, total=len(ids)))
+
+    def scan(
+        self, gallery: str, *, into: str, rows: int = 65536, allow_unmeasured: bool = False
+    ) -> Iterator[Embeddings]:
+        """All items in the space `into`, in blocks of at most `rows`, as the gallery is when the scan begins.
+
+        Memory is bounded by a few MiB, however large the gallery. Unavailable if the server goes away meanwhile.
+        """
+        _text("a space", into)
+        _check_rows(rows)
+        query = {"into": into, "rows": min(rows, 1 << 20), "allow_unmeasured": allow_unmeasured, "dtype": self._dtype}
+        found = self._server.batches("GET", f"{_gallery_path(gallery)}/scan", query=query)
+        return _started(self._embeddings(found, f"scanning {gallery}", rows))
+
+    def pairs(self, gallery: str, *, source: str, target: str, rows: int = 65536) -> Iterator[tuple[Array, Array]]:
+        """Vectors (n, ds), (n, dt) of the items that both versions embedded, row by row the same items, in blocks."""
+        return ((x, y) for x, y in self.shared(gallery, versions=[source, target], rows=rows))
+
+    def shared(
+        self, gallery: str, *, versions: Sequence[str], label: str | None = None, rows: int = 65536
+    ) -> RemoteShared:
+        """The items that all of `versions` embedded: their vectors in blocks, and their labels by column `label`."""
+        if isinstance(versions, str) or not len(versions):
+            raise InvalidInput(f"versions must be a list such as ['products/1', 'products/2'], got {versions!r:.80}")
+        _check_rows(rows)
+        query = {"versions": list(versions), "rows": min(rows, 1 << 20)}
+        path = f"{_gallery_path(gallery)}/shared"
+        items = [b for b, _ in self._server.batches("GET", f"{path}/items", query={**query, "label": label})]
+        ids, labels = (
+            np.concatenate([b.column(name).to_numpy(zero_copy_only=False) for b in items])
+            if items
+            else np.empty(0, np.int64)
+            for name in ("id", "id" if label is None else "label")
+        )
+        again = partial(self._server.batches, "GET", path, query=query)
+        return RemoteShared(ids, None if label is None else labels, again)
+
+    def search(
+        self,
+        gallery: str,
+        queries: Any,
+        *,
+        version: str,
+        k: int = 10,
+        allow_unmeasured: bool = False,
+        shortlist: int | None = None,
+        candidates: int | None = None,
+        side: Mapping[str, Any] | None = None,
+        fingerprint: Fingerprint = None,
+    ) -> Hits:
+        """The k closest items to each query (q, d) that `version` (or a prefix of it) embedded.
+
+        See `registry.embedded.Registry.search`. Many queries are sent in several requests.
+        """
+        _text("a version", version)
+        columns = _search_columns(queries, side)
+        n = len(columns["query"])
+        query = {
+            "version": version, "k": _plain(k), "allow_unmeasured": allow_unmeasured, "shortlist": _plain(shortlist),
+            "candidates": _plain(candidates), "fingerprint": self._fingerprint(version, fingerprint),
+        }  # fmt: skip
+        width = sum(x.shape[1] * x.itemsize for x in columns.values())
+        size = max(1, min(_MOST_SENT_BYTES // max(1, width), _MOST_SCORES // k if isinstance(k, int) and k > 0 else 1))
+        found = [
+            self._searched(gallery, {name: x[i : i + size] for name, x in columns.items()}, query)
+            for i in range(0, max(n, 1), size)
+        ]
+        return Hits(
+            np.concatenate([hits.ids for hits in found]), np.concatenate([hits.scores for hits in found]), found[0].path
+        )
+
+    def convert(self, vectors: Any, *, source: str, into: str, allow_unmeasured: bool = False) -> Array:
+        """Vectors (n, ds) of the space `source` as float32 vectors (n, dt) of the space `into`."""
+        self._known_space(source)
+        rows = as_rows(vectors)
+        out = np.empty((len(rows), self._known_space(into).dim), dtype=np.float32)
+        query = {"source": source, "into": into, "allow_unmeasured": allow_unmeasured, "dtype": self._dtype}
+        size = max(1, _MOST_SENT_BYTES // (max(rows.shape[1], out.shape[1]) * 4))
+        for start in range(0, max(len(rows), 1), size):
+            part = rows[start : start + size]
+            if start:  # the server would count from this part's first row
+                check_finite(part, start=start)
+            place = start
+            for batch, _ in self._server.batches(
+                "POST", "/convert", query=query, content=partial(_matrix_stream, "vector", part)
+            ):
+                block = wire.matrix(batch.column("vector"))
+                out[place : place + len(block)] = block
+                place += len(block)
+        return out
+
+    # Transforms and anchors
+
+    def add_transform(
+        self, transform: Transform, *, source: str, target: str, run_id: str | None = None, key: str | None = None
+    ) -> TransformInfo:
+        """Register a map from `source` to `target`. It never changes; its file is checked on every load."""
+        data = transform.dumps()
+        query = {"source": source, "target": target, "run_id": run_id}
+        answer = self._server.send(
+            "POST", "/transforms", lambda: [data], kind=_BYTES, query=query, key=key or _new_key()
+        )
+        return wire.from_json(TransformInfo, answer.json())
+
+    def transforms(self) -> list[TransformInfo]:
+        """All transforms, oldest first."""
+        return list(self.iter_transforms(page=_PAGE))
+
+    def transform(self, id: str) -> Transform:
+        """One registered transform with its parameters, checked against its checksum."""
+        if not isinstance(id, str) or not id or not all(c.isalnum() or c in "-_" for c in id):
+            raise NotFound(f"there is no transform {id!r:.120}: 'samespace model graph' lists them")
+        return transforms.loads(self._server.fetch(f"/transforms/{id}/file"), name=f"transform {id}")
+
+    def add_anchors(
+        self,
+        name: str,
+        *,
+        gallery: str,
+        ids: Ids,
+        anchor: Sequence[int] | None = None,
+        weights: Sequence[float] | None = None,
+        similarity: str = "cosine",
+        quantum: float | None = None,
+        key: str | None = None,
+    ) -> AnchorSet:
+        """Freeze items as the anchors of the relative space `relative/<name>`; see the embedded registry."""
+        check_name(name, "anchor set")
+        listed = id_column(self._gallery_kind(gallery)[0], ids).to_pylist()
+        body = {
+            "name": name, "gallery": gallery, "ids": listed, "anchor": _numbers(anchor), "weights": _numbers(weights, float),
+            "similarity": similarity, "quantum": None if quantum is None else float(quantum),
+        }  # fmt: skip
+        return wire.from_json(AnchorSet, self._post("/anchor-sets", body, key))
+
+    def anchor_sets(self) -> list[AnchorSet]:
+        """All anchor sets by name."""
+        return list(self._each("anchor_sets", _PAGE))
+
+    # Evidence
+
+    def evaluate(
+        self,
+        benchmark: str,
+        *,
+        versions: Sequence[str] | None = None,
+        label: str | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Matrix:
+        """Measure every query version x gallery version by every known path, on the server; see the embedded registry."""
+        body = {
+            "benchmark": benchmark, "versions": None if versions is None else list(versions), "label": label, "seed": _plain(seed),
+        }  # fmt: skip
+        for line in self._server.lines("/evaluations", body):
+            told = json.loads(line)
+            if "error" in told:
+                raise wire.error_of(told["error"])
+            if "matrix" in told:
+                return wire.from_json(Matrix, told["matrix"])
+            if progress is not None and "progress" in told:
+                progress(*told["progress"])
+        raise Unavailable(
+            f"the answer of {self.home} broke off: ask for the matrix, and evaluate again if it is not there"
+        )
+
+    def evaluations(
+        self, benchmark: str | None = None, *, metric: str | None = None, label: str | None = None
+    ) -> list[Evaluation]:
+        """The newest measurement of each pair of versions, of every benchmark, metric and label column unless named."""
+        return list(self.iter_evaluations(benchmark, metric=metric, label=label, page=_PAGE))
+
+    def matrix(self, benchmark: str, *, metric: str = "map", label: str | None = None) -> Matrix:
+        """The stored compatibility matrix: metric `cmc@1`, `cmc@5`, `map`, `map@r` or `mrr`, by default the first label."""
+        query = {"benchmark": benchmark, "metric": metric, "label": label}
+        return wire.from_json(Matrix, self._server.json("GET", "/matrix", query=query))
+
+    def compare(self, old: str, new: str, *, benchmark: str | None = None, label: str | None = None) -> Comparison:
+        """May `new` replace `old` without backfilling? Verdicts and advice from the newest measurement of both."""
+        query = {"old": old, "new": new, "benchmark": benchmark, "label": label}
+        return wire.from_json(Comparison, self._server.json("GET", "/compare", query=query))
+
+    def changes(self, *, limit: int = 100) -> list[Change]:
+        """The audit log, newest first."""
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit < 2**31:
+            raise InvalidInput(f"limit must be a whole number of changes, got {limit!r}")
+        found: list[Change] = []
+        after = None
+        while len(found) < limit:
+            page = self.page("changes", after=after, limit=min(limit - len(found), _PAGE))
+            found += page.items
+            after = page.next
+            if after is None:
+                break
+        return found
+
+    def page(self, kind: Kind, *, after: str | None = None, limit: int = 100, **filters: Any) -> Page[Any]:
+        """At most `limit` items of a list, in its order, at most 1,000; the first ones, or those behind the cursor `after`."""
+        if kind not in _TYPES:
+            raise InvalidInput(f"there is no list {kind!r:.80}: use one of {', '.join(_TYPES)}")
+        address = "/" + kind.replace("_", "-")
+        found = self._server.json("GET", address, query={"after": after, "limit": min(limit, _PAGE), **filters})
+        return Page(tuple(wire.from_json(_TYPES[kind], item) for item in found[kind]), found["next"])
+
+    # Webhooks and tokens, for admins
+
+    def add_webhook(
+        self, name: str, url: str, *, events: Sequence[str] | None = None, secret: str | None = None
+    ) -> tuple[Webhook, str]:
+        """Let `url` be told of events from now on; gives the webhook and its secret, which is not shown again."""
+        body = {"name": name, "url": url, "events": None if events is None else list(events), "secret": secret}
+        made = self._server.json("POST", "/webhooks", body=body)
+        return wire.from_json(Webhook, made["webhook"]), made["secret"]
+
+    def webhooks(self) -> list[Webhook]:
+        """All webhooks by name, without their secrets."""
+        return [wire.from_json(Webhook, item) for item in self._server.json("GET", "/webhooks")["webhooks"]]
+
+    def remove_webhook(self, name: str) -> None:
+        """Remove a webhook and what it was not told yet. NotFound if there is none."""
+        self._server.json("DELETE", f"/webhooks/{check_name(name, 'webhook')}")
+
+    def deliveries(self, *, limit: int = 100) -> list[Delivery]:
+        """What webhooks were or are to be told, newest first."""
+        found = self._server.json("GET", "/deliveries", query={"limit": limit})
+        return [wire.from_json(Delivery, item) for item in found["deliveries"]]
+
+    def create_token(
+        self,
+        name: str,
+        *,
+        role: str = "reader",
+        models: Sequence[str] | None = None,
+        galleries: Sequence[str] | None = None,
+        expires_in: timedelta | None = None,
+    ) -> tuple[Token, str]:
+        """A new token, and its text, which is given here once and kept nowhere; see the embedded registry."""
+        body = {
+            "name": name, "role": role, "models": None if models is None else list(models),
+            "galleries": None if galleries is None else list(galleries),
+            "expires_in_s": None if expires_in is None else int(expires_in.total_seconds()),
+        }  # fmt: skip
+        made = self._server.json("POST", "/tokens", body=body)
+        return wire.from_json(Token, made["token"]), made["text"]
+
+    def tokens(self) -> list[Token]:
+        """All tokens by name, expired and revoked ones too."""
+        return [wire.from_json(Token, item) for item in self._server.json("GET", "/tokens")["tokens"]]
+
+    def revoke_token(self, name: str) -> Token:
+        """Make a token good for nothing. NotFound if there is none of this name."""
+        return wire.from_json(Token, self._server.json("DELETE", f"/tokens/{check_name(name, 'token')}"))
+
+    # Inside
+
+    def _post(self, path: str, body: Mapping[str, Any], key: str | None) -> Any:
+        try:
+            json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
+        except (TypeError, ValueError) as error:  # half a surrogate pair is a ValueError too
+            raise InvalidInput(f"a request holds plain JSON values, got {error}: use strings and numbers") from error
+        return self._server.json("POST", path, body=body, key=key or _new_key())
+
+    def _numbered(self, ref: str) -> Version:
+        """A version, asked for once unless an alias names it."""
+        found = self._known.get(("version", ref))
+        if found is None:
+            found = self.version(ref)
+            if "@" not in ref:
+                self._known["version", ref] = found
+        known: Version = found
+        return known
+
+    def _known_space(self, name: str) -> Space:
+        """A space, asked for once unless an alias names it."""
+        if ("space", name) not in self._known or "@" in name:
+            self._known["space", name] = self.space(name)
+        known: Space = self._known["space", name]
+        return known
+
+    def _gallery_kind(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """Id type and label columns of a gallery, asked for once."""
+        if ("gallery", name) not in self._known:
+            found = self.gallery(name)
+            self._known["gallery", name] = (found.id_type, found.labels)
+        known: tuple[str, tuple[str, ...]] = self._known["gallery", name]
+        return known
+
+    def _target(self, gallery: str, version: str) -> Target:
+        id_type, labels = self._gallery_kind(gallery)
+        writer = self._numbered(version)
+        return Target(gallery, id_type, labels, writer.dim, writer.dtype)
+
+    def _fingerprint(self, space: str, given: Fingerprint) -> str | None:
+        """The digest of what a caller says of its encoder."""
+        if given is None or isinstance(given, str):
+            return given
+        if not isinstance(given, Mapping):
+            raise InvalidInput(f"fingerprint must be a mapping of facts or their digest, got {given!r:.80}")
+        cut = prefix_of(space)
+        v = self._numbered(cut[0] if cut else space)
+        return fingerprint_of(given, dim=v.dim, metric=v.metric, normalized=v.normalized, dtype=v.dtype)
+
+    def _append(
+        self, gallery: str, version: str, batches: Callable[[], Iterable[Batch]], fingerprint: Fingerprint,
+        key: str | None, *, total: int | None = None, repeatable: bool = True,
+    ) -> int:  # fmt: skip
+        query = {"version": version, "fingerprint": self._fingerprint(version, fingerprint)}
+
+        def content() -> Iterator[bytes]:
+            with bar(f"appending to {gallery}", total, shown=self._progress) as done:
+                yield from _batch_stream(batches(), done)
+
+        answer = self._server.send(
+            "POST", f"{_gallery_path(gallery)}/append", content, kind=wire.ARROW, query=query, key=key or _new_key(),
+            repeatable=repeatable,
+        )  # fmt: skip
+        rows: int = answer.json()["rows"]
+        return rows
+
+    def _id_stream(self, gallery: str, ids: Ids) -> Callable[[], Iterator[bytes]] | None:
+        column = id_column(self._gallery_kind(gallery)[0], ids)
+        if not len(column):
+            return None
+        batch = pa.record_batch({"id": column})
+        return lambda: wire.write(batch.schema, [(batch.slice(i, 1 << 16), {}) for i in range(0, len(batch), 1 << 16)])
+
+    def _embeddings(
+        self, found: Iterator[tuple[pa.RecordBatch, dict[str, Any]]], what: str, rows: int, total: int | None = None
+    ) -> Iterator[Embeddings]:
+        with bar(what, total, shown=self._progress) as done:
+            for batch, about in found:
+                paths = {ref: wire.from_json(Path, path) for ref, path in about["path"].items()}
+                ids, x = _ids_array(batch.column("id")), wire.matrix(batch.column("vector"))
+                for start in range(0, len(ids), rows):
+                    yield Embeddings(ids[start : start + rows], x[start : start + rows], about["space"], paths)
+                done(len(ids))
+
+    def _searched(self, gallery: str, columns: Mapping[str, Array], query: Mapping[str, Any]) -> Hits:
+        arrays = {name: wire.vectors(x, str(x.dtype)) for name, x in columns.items()}
+        batch = pa.record_batch(arrays)
+        path = f"{_gallery_path(gallery)}/search"
+        answer = self._server.send(
+            "POST", path, lambda: wire.write(batch.schema, [(batch, {})]), kind=wire.ARROW, query=query
+        )
+        ((hits, about),) = wire.read(answer.content)
+        ids, scores = (hits.column(name).flatten().to_numpy(zero_copy_only=False) for name in ("ids", "scores"))
+        shape = (len(hits), hits.column("ids").type.list_size)
+        paths = {ref: wire.from_json(Path, path) for ref, path in about["path"].items()}
+        return Hits(ids.reshape(shape), scores.reshape(shape), paths)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RemoteShared:
+    """What `Client.shared` gives: like `registry.pairing.Shared`, read from the server each time it is iterated."""
+
+    ids: Array
+    labels: Array | None
+    _ask: Callable[[], Iterator[tuple[pa.RecordBatch, dict[str, Any]]]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        for batch, _ in self._ask():
+            yield tuple(wire.matrix(column) for column in batch.columns)
+
+
+def _batch_stream(batches: Iterable[Batch], done: Bar) -> Iterator[bytes]:
+    """Checked batches as one Arrow stream."""
+    waiting = iter(batches)
+    first = next(waiting, None)
+    if first is None:
+        raise InvalidInput("the batch is empty: give at least one id and one vector")
+    schema = _with_labels(first).schema
+
+    def parts() -> Iterator[tuple[pa.RecordBatch, Mapping[str, Any]]]:
+        batch: Batch | None = first
+        while batch is not None:
+            whole = _with_labels(batch)
+            if whole.schema != schema:
+                raise InvalidInput(
+                    f"all parts of a batch have the same columns, got {schema.names} and then {whole.schema.names}"
+                )
+            width = whole.schema.field("vector").type.list_size
+            for part in whole.to_batches(max_chunksize=wire.rows_of(width)):
+                yield part, {}
+                done(len(part))
+            batch = next(waiting, None)
+
+    return wire.write(schema, parts())
+
+
+def _with_labels(batch: Batch) -> pa.Table:
+    table = batch.table
+    for name, column in sorted(batch.labels.items()):
+        table = table.append_column(name, column)
+    return table
+
+
+def _matrix_stream(name: str, rows: Array) -> Iterator[bytes]:
+    schema = pa.schema([pa.field(name, wire.vectors(rows[:0], str(rows.dtype)).type)])
+    size = wire.rows_of(rows.shape[1], rows.itemsize)
+    parts = (wire.vectors(rows[i : i + size], str(rows.dtype)) for i in range(0, max(len(rows), 1), size))
+    return wire.write(schema, ((pa.RecordBatch.from_arrays([part], schema=schema), {}) for part in parts))
+
+
+def _search_columns(queries: Any, side: Mapping[str, Any] | None) -> dict[str, Array]:
+    """The queries and what goes beside them, checked."""
+    if not isinstance(side, Mapping | None):
+        raise InvalidInput(
+            f"side must map versions to the queries' vectors, such as {{'products/1': vectors}}, got {type(side).__name__}"
+        )
+    columns = {"query": check_finite(as_rows(queries, what="queries"), what="queries")}
+    for ref, given in (side or {}).items():
+        rows = check_finite(as_rows(given, what=f"side by {ref}"), what=f"side by {ref}")
+        if len(rows) != len(columns["query"]):
+            raise InvalidInput(
+                f"side has {len(rows)} vectors by {ref} for {len(columns['query'])} queries: give one for each"
+            )
+        columns[f"side:{ref}"] = rows
+    return columns
+
+
+def _started(found: Iterator[Embeddings]) -> Iterator[Embeddings]:
+    """The same, its first block already asked for: what is wrong is said by the call, not by its first use."""
+    first = next(found, None)
+    return iter(()) if first is None else _again(first, found)
+
+
+def _again(first: Embeddings, rest: Iterator[Embeddings]) -> Iterator[Embeddings]:
+    yield first
+    yield from rest
+
+
+def _ids_array(column: pa.Array) -> Array:
+    ids: Array = column.to_numpy(zero_copy_only=False)
+    return ids
+
+
+def _gallery_path(name: str) -> str:
+    return f"/galleries/{check_gallery(name)}"
+
+
+def check_gallery(name: str) -> str:
+    """A gallery's name, which becomes part of an address; what can be none is not there."""
+    try:
+        return check_name(name, "gallery")
+    except InvalidInput as error:
+        raise NotFound(f"there is no gallery {name!r:.120}: {error}") from error
+
+
+def _check_rows(rows: object) -> None:
+    if isinstance(rows, bool) or not isinstance(rows, int | np.integer) or not 1 <= rows < 2**31:
+        raise InvalidInput(f"rows must be a whole number of rows from 1, got {rows!r:.80}")
+
+
+def _text(what: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidInput(f"{what} is named by a string like 'products/2', got {value!r:.120}")
+
+
+def _numbers(given: Any, kind: type[int] | type[float] | None = None) -> list[Any] | None:
+    if given is None:
+        return None
+    plain = [_plain(value) for value in given]
+    return plain if kind is None else [kind(value) for value in plain]
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _new_key() -> str:
+    return uuid4().hex

@@ -1,0 +1,81 @@
+"""What the facts say is on disk: datasets, each at its acknowledged Lance version, and files, each with its digest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.layout import Layout
+from registry.tables import CanariesRow, GalleryRow, SegmentRow, TransformRow, VersionRow
+
+__all__ = ["Inventory", "StoredDataset", "StoredFile", "inventory"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDataset:
+    """A Lance dataset: at `version` it has `rows` rows."""
+
+    path: Path
+    gallery: str
+    version: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of a transform, or of the canaries of the version that `of` names; `digest` is of what it holds."""
+
+    path: Path
+    kind: str
+    of: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """All of it, at one moment."""
+
+    galleries: frozenset[str]
+    datasets: tuple[StoredDataset, ...]
+    files: tuple[StoredFile, ...]
+
+
+def inventory(session: Session, layout: Layout) -> Inventory:
+    """What a session's snapshot refers to, as paths of `layout`."""
+    rows = session.execute(select(GalleryRow.name, GalleryRow.items_version, GalleryRow.items)).all()
+    return Inventory(
+        galleries=frozenset(name for name, _, _ in rows),
+        datasets=(
+            *(StoredDataset(layout.items_of(name), name, version, items) for name, version, items in rows if version),
+            *_segments(session, layout),
+        ),
+        files=(*_transforms(session, layout), *_canaries(session, layout)),
+    )
+
+
+def _segments(session: Session, layout: Layout) -> list[StoredDataset]:
+    statement = (
+        select(GalleryRow.name, VersionRow, SegmentRow.lance_version, SegmentRow.rows)
+        .join(SegmentRow, SegmentRow.gallery_id == GalleryRow.id)
+        .join(VersionRow, VersionRow.id == SegmentRow.version_id)
+        .where(SegmentRow.lance_version > 0)
+        .order_by(SegmentRow.id)
+    )
+    return [
+        StoredDataset(layout.segment_of(name, writer.ref), name, version, count)
+        for name, writer, version, count in session.execute(statement)
+    ]
+
+
+def _transforms(session: Session, layout: Layout) -> list[StoredFile]:
+    rows = session.execute(select(TransformRow.id, TransformRow.digest).order_by(TransformRow.id))
+    return [StoredFile(layout.transform_of(id), "transform", id, digest) for id, digest in rows]
+
+
+def _canaries(session: Session, layout: Layout) -> list[StoredFile]:
+    statement = select(VersionRow, CanariesRow.digest).join(CanariesRow, CanariesRow.version_id == VersionRow.id)
+    rows = session.execute(statement.order_by(VersionRow.id))
+    return [StoredFile(layout.canaries_of(of.ref), "canaries", of.ref, digest) for of, digest in rows]

@@ -1,0 +1,65 @@
+"""Where the files of a registry are, below its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Layout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The places of one registry, whose folder is `root`; a backup keeps its files in the same order."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """The facts, where they are not in PostgreSQL."""
+        return self.root / "registry.db"
+
+    @property
+    def session_key(self) -> Path:
+        """The key that signs the sessions of the pages; `web.secret` makes it."""
+        return self.root / "secret.key"
+
+    @property
+    def galleries(self) -> Path:
+        """Vectors: a folder for each gallery."""
+        return self.root / "galleries"
+
+    @property
+    def transforms(self) -> Path:
+        """Transforms: a file for each."""
+        return self.root / "transforms"
+
+    @property
+    def canaries(self) -> Path:
+        """Canaries: a file for each version that has some."""
+        return self.root / "canaries"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All of them that hold files."""
+        return (self.galleries, self.transforms, self.canaries)
+
+    def items_of(self, gallery: str) -> Path:
+        """The item columns of a gallery."""
+        return self.galleries / gallery / "items.lance"
+
+    def segment_of(self, gallery: str, version: str) -> Path:
+        """The vectors that `version` wrote into a gallery."""
+        return self.galleries / gallery / f"{_file_name(version)}.lance"
+
+    def transform_of(self, id: str) -> Path:
+        """The file of a transform."""
+        return self.transforms / f"{id}.safetensors"
+
+    def canaries_of(self, version: str) -> Path:
+        """The file of a version's canaries."""
+        return self.canaries / f"{_file_name(version)}.safetensors"
+
+
+def _file_name(version: str) -> str:
+    return version.replace("/", "-")

@@ -1,0 +1,16 @@
+"""The HTTP API, `/api/v1`: JSON for facts, Arrow IPC streams for vectors, described at `/api/v1/openapi.json`."""
+
+from web.api import anchors, descriptions, evidence, galleries, models, service, transforms, vectors
+from web.api.base import blueprint
+
+__all__ = [
+    "anchors",
+    "blueprint",
+    "descriptions",
+    "evidence",
+    "galleries",
+    "models",
+    "service",
+    "transforms",
+    "vectors",
+]

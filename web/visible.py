@@ -1,0 +1,74 @@
+"""What of the registry a caller sees: the models and galleries that its token covers, and what is of these alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from registry.refs import is_relative
+from registry.types import AnchorSet, Change, Evaluation, Gallery, Matrix, Model, TransformInfo, Version
+from web.access import Caller
+
+__all__ = ["anchor_sets", "changes", "evaluations", "galleries", "matrix", "models", "transforms", "versions"]
+
+
+def models(caller: Caller, found: Iterable[Model]) -> list[Model]:
+    """The models that are covered."""
+    return [m for m in found if caller.sees_model(m.name)]
+
+
+def versions(caller: Caller, found: Iterable[Version]) -> list[Version]:
+    """The versions of models that are covered."""
+    return [v for v in found if caller.sees_model(v.model)]
+
+
+def galleries(caller: Caller, found: Iterable[Gallery]) -> list[Gallery]:
+    """The galleries that are covered, with what models that are covered wrote into them."""
+    return [
+        replace(g, segments=tuple(s for s in g.segments if _sees_version(caller, s.version)))
+        for g in found
+        if caller.sees_gallery(g.name)
+    ]
+
+
+def anchor_sets(caller: Caller, found: Iterable[AnchorSet]) -> list[AnchorSet]:
+    """The anchor sets of galleries that are covered."""
+    return [a for a in found if caller.sees_gallery(a.gallery)]
+
+
+def transforms(caller: Caller, found: Iterable[TransformInfo], sets: Iterable[AnchorSet]) -> list[TransformInfo]:
+    """The transforms between spaces of models that are covered, and into the spaces of the anchor sets that are seen."""
+    spaces = {a.space for a in sets}
+    return [t for t in found if all(_sees_space(caller, space, spaces) for space in (t.source, t.target))]
+
+
+def evaluations(caller: Caller, found: Iterable[Evaluation]) -> list[Evaluation]:
+    """What was measured of models that are covered, on galleries that are."""
+    return [e for e in found if caller.sees_gallery(e.benchmark) and _sees_both(caller, e)]
+
+
+def matrix(caller: Caller, found: Matrix) -> Matrix:
+    """The rows and columns of models that are covered."""
+    return replace(
+        found,
+        versions=tuple(v for v in found.versions if _sees_version(caller, v)),
+        evaluations=tuple(e for e in found.evaluations if _sees_both(caller, e)),
+    )
+
+
+def changes(caller: Caller, found: Iterable[Change]) -> list[Change]:
+    """The audit log, which names models and galleries of all kinds: for callers who see everything."""
+    return list(found) if caller.unlimited else []
+
+
+def _sees_both(caller: Caller, e: Evaluation) -> bool:
+    return _sees_version(caller, e.query) and _sees_version(caller, e.gallery)
+
+
+def _sees_version(caller: Caller, ref: str) -> bool:
+    """Of `products/2`, or of a prefix of it."""
+    return caller.sees_model(ref.partition("/")[0])
+
+
+def _sees_space(caller: Caller, space: str, sets: Collection[str]) -> bool:
+    return space in sets if is_relative(space) else _sees_version(caller, space)
