@@ -17,21 +17,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, event, insert, text
+from sqlalchemy import Connection, event, func, insert, select, text
 
 from bench.measuring import load, timed
 from bench.report import header, table
-from registry import connect
 from registry.embedded import Registry
 from registry.errors import Incompatible
+from registry.listing import Kind
 from registry.paths import Edge, Graph
 from registry.services import paths
-from registry.services.lists import Kind
 from registry.tables import (
     AliasRow,
     AnchorSetRow,
@@ -57,13 +57,14 @@ _ROWS_AT_ONCE = 5000
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much there is. Each of the `measured` models has a benchmark of its own, which all its versions embedded."""
+    """How much there is. The first galleries are the benchmarks of the `measured` models, one each."""
 
     models: int
     versions_each: int
     measured: int
     transforms: int
     evaluations: int
+    galleries: int
     anchor_sets: int = 10
 
     @property
@@ -72,8 +73,8 @@ class Size:
         return self.measured * self.versions_each
 
 
-WHOLE = Size(models=1000, versions_each=20, measured=25, transforms=2000, evaluations=200_000)
-SMALL = Size(models=100, versions_each=10, measured=5, transforms=200, evaluations=8000)
+WHOLE = Size(models=1000, versions_each=20, measured=25, transforms=2000, evaluations=200_000, galleries=200)
+SMALL = Size(models=100, versions_each=10, measured=5, transforms=200, evaluations=8000, galleries=20)
 
 
 def fill(connection: Connection, size: Size) -> None:
@@ -85,10 +86,7 @@ def fill(connection: Connection, size: Size) -> None:
         (_versions(size), VersionRow),
         (({"version_id": v, "key": "team", "value": "search"} for v in range(1, _all(size) + 1)), TagRow),
         (_aliases(size), AliasRow),
-        (
-            ({**_GALLERY, "id": g, "name": f"gallery-{g:04}", "created_at": _at(g)} for g in _galleries(size)),
-            GalleryRow,
-        ),
+        (_galleries(size), GalleryRow),
         (_segments(size), SegmentRow),
         (_anchor_sets(size), AnchorSetRow),
         (_transforms(edges), TransformRow),
@@ -96,6 +94,10 @@ def fill(connection: Connection, size: Size) -> None:
         (_changes(size), ChangeRow),
     ):
         _insert(connection, kind, rows)
+    if connection.dialect.name == "postgresql":  # which would else number its own rows from 1
+        for numbered in (ModelRow, VersionRow, GalleryRow):
+            newest = select(func.max(numbered.id)).scalar_subquery()
+            connection.execute(select(func.setval(f"{numbered.__tablename__}_id_seq", newest)))
 
 
 def _insert(connection: Connection, kind: type[Base], rows: Iterator[dict[str, Any]]) -> None:
@@ -136,17 +138,17 @@ def _aliases(size: Size) -> Iterator[dict[str, Any]]:
         yield {"model_id": model, "name": "champion", "version_id": model * size.versions_each}
 
 
-_GALLERY = {"id_type": "string", "labels": ["class"], "items": 1000, "items_version": 1}
-
-
-def _galleries(size: Size) -> range:
-    """The benchmarks of the measured models first."""
-    return range(1, max(size.measured, size.models // 5) + 1)
+def _galleries(size: Size) -> Iterator[dict[str, Any]]:
+    for gallery in range(1, size.galleries + 1):
+        yield {
+            "id": gallery, "name": f"gallery-{gallery:04}", "id_type": "string", "labels": ["class"], "items": 1000,
+            "items_version": 1, "created_at": _at(gallery),
+        }  # fmt: skip
 
 
 def _segments(size: Size) -> Iterator[dict[str, Any]]:
     """Every version of the gallery's own model wrote a segment."""
-    for gallery in _galleries(size):
+    for gallery in range(1, size.galleries + 1):
         for number in range(1, size.versions_each + 1):
             version = (gallery - 1) * size.versions_each + number
             yield {"gallery_id": gallery, "version_id": version, "rows": 1000, "lance_version": 1}
@@ -207,7 +209,7 @@ def _measurement(size: Size, graph: Graph, benchmark: int, rng: np.random.Genera
     own = range((benchmark - 1) * size.versions_each + 1, benchmark * size.versions_each + 1)
     for query, gallery in ((q, g) for g in own for q in own):
         path = next(graph.meet(_ref(size, query), _ref(size, gallery)), None)
-        ways = [("naive" if query != gallery else "self", "", "", [])]
+        ways: list[tuple[str, str, str, list[str]]] = [("naive" if query != gallery else "self", "", "", [])]
         if path and path.length:
             ways.append(("path", ">".join(path.query), ">".join(path.gallery), list(path.kinds)))
         for role, query_path, gallery_path, kinds in ways:
@@ -279,35 +281,42 @@ def _calls(reg: Registry, size: Size, rng: np.random.Generator) -> Iterator[tupl
     yield "compare", lambda: reg.compare(*pair())
 
 
-def _pages(reg: Registry, kind: Kind, limit: int, most: int) -> Iterator[tuple[float, int]]:
-    """Seconds and statements of pages one after the other."""
+_Timings = list[tuple[float, int]]
+"""Seconds and statements of each call."""
+
+
+def _once(reg: Registry, call: Callable[[], Any]) -> tuple[float, int, Any]:
+    """Seconds, statements and result of a call."""
+    with statements(reg) as seen:
+        seconds, result = timed(call)
+    return seconds, len(seen), result
+
+
+def _pages(reg: Registry, kind: Kind, limit: int, most: int) -> _Timings:
+    """Pages one after the other."""
+    timings: _Timings = []
     after: str | None = None
-    for _ in range(most):
-        with statements(reg) as seen:
-            seconds, page = timed(lambda after=after: reg.page(kind, after=after, limit=limit))
-        yield seconds, len(seen)
+    while len(timings) < most:
+        seconds, count, page = _once(reg, partial(reg.page, kind, after=after, limit=limit))
+        timings.append((seconds, count))
         after = page.next
         if after is None:
-            return
+            break
+    return timings
 
 
 def _measured(reg: Registry, size: Size, repeats: int) -> Iterator[tuple[str, str, str, str]]:
     for kind in _KINDS:
         for limit in (100, 1000):
-            list(_pages(reg, kind, limit, 1))  # SQLAlchemy compiles a statement once in a process
-            seconds, counts = zip(*_pages(reg, kind, limit, repeats), strict=True)
-            yield _row(f"{kind}, pages of {limit}", seconds, counts)
+            _pages(reg, kind, limit, 2)  # SQLAlchemy compiles a statement once in a process
+            yield _row(f"{kind}, pages of {limit}", _pages(reg, kind, limit, repeats))
     for name, call in _calls(reg, size, np.random.default_rng(_SEED)):
         call()
-        seconds, counts = [], []
-        for _ in range(repeats):
-            with statements(reg) as seen:
-                seconds.append(timed(call)[0])
-            counts.append(len(seen))
-        yield _row(name, seconds, counts)
+        yield _row(name, [_once(reg, call)[:2] for _ in range(repeats)])
 
 
-def _row(name: str, seconds: Sequence[float], counts: Sequence[int]) -> tuple[str, str, str, str]:
+def _row(name: str, timings: _Timings) -> tuple[str, str, str, str]:
+    seconds, counts = zip(*timings, strict=True)
     low, high = min(counts), max(counts)
     p50, p99 = (f"{1000 * float(np.percentile(seconds, q)):.2f}" for q in (50, 99))
     return name, f"{low}" if low == high else f"{low} to {high}", p50, p99
@@ -328,7 +337,7 @@ def _postgres() -> Iterator[str]:
 
 
 def _on(name: str, database: str | None, size: Size, repeats: int) -> None:
-    with tempfile.TemporaryDirectory() as home, connect(home, database=database) as reg:
+    with tempfile.TemporaryDirectory() as home, Registry.open(home, database=database) as reg:
         engine = reg._home.database.engine
         with engine.begin() as connection:
             seconds, _ = timed(lambda: fill(connection, size))

@@ -51,14 +51,16 @@ def fill(registry: Any) -> None:
     rows = np.random.default_rng(5).standard_normal((ITEMS, DIM)).astype(np.float32)
     registry.register_version("products", dim=DIM)
     registry.register_version("products", dim=DIM)
-    registry.add_transform(
-        Affine(weight=np.eye(DIM), bias=np.full(DIM, 0.1)), source="products/2", target="products/1"
-    )
+    registry.add_transform(Affine(weight=np.eye(DIM), bias=np.full(DIM, 0.1)), source="products/2", target="products/1")
     registry.create_gallery("catalog")
     registry.create_gallery("numbers", id_type="int", labels=["class"])
     registry.append("catalog", version="products/1", ids=[f"item-{i}" for i in range(ITEMS)], vectors=rows)
     registry.append(
-        "numbers", version="products/1", ids=list(range(ITEMS)), vectors=rows, labels={"class": ["a", "b"] * (ITEMS // 2)}
+        "numbers",
+        version="products/1",
+        ids=list(range(ITEMS)),
+        vectors=rows,
+        labels={"class": ["a", "b"] * (ITEMS // 2)},
     )
     registry.add_anchors("landmarks", gallery="catalog", ids=["item-0", "item-1"])
     registry.add_canaries("products/1", ["red shoes"], rows[:1])
@@ -158,7 +160,6 @@ def _no_streams(sound: bytes) -> Iterator[tuple[str, bytes]]:
     yield "schema and end", b"".join(schema) + _END
     yield "batch without schema", b"".join(rest) + _END
     yield "schema twice", b"".join(schema) * 2 + _END
-    yield "no rows", stream_of(batch.slice(0, 0))
     sink = io.BytesIO()
     with pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
@@ -202,17 +203,27 @@ def misnumbered(sound: bytes) -> Iterator[tuple[str, bytes]]:
     (schema, _), (header, body) = pieces_of(sound)
     for place in range(8, len(header) - 7, 4):
         for value in (-1, 2**62, -(2**63), 2**31, 0, 1, 7, 1000):
-            yield f"{value} at {place}", schema + header[:place] + struct.pack("<q", value) + header[place + 8 :] + body + _END
+            yield (
+                f"{value} at {place}",
+                schema + header[:place] + struct.pack("<q", value) + header[place + 8 :] + body + _END,
+            )
 
 
 def _schemas(batch: pa.RecordBatch) -> Iterator[tuple[str, bytes]]:
     name = batch.schema.names[0]
     yield "no columns", stream_of(pa.RecordBatch.from_arrays([], schema=pa.schema([])))
     yield "another column", stream_of(batch.rename_columns([f"{n}s" for n in batch.schema.names]))
-    yield "look-alike column", stream_of(batch.rename_columns([n.replace("e", "е").replace("i", "і") for n in batch.schema.names]))
-    yield "a column twice", stream_of(pa.RecordBatch.from_arrays([*batch.columns, batch.column(0)], names=[*batch.schema.names, name]))
+    yield (
+        "look-alike column",
+        stream_of(batch.rename_columns([n.replace("e", "е").replace("i", "і") for n in batch.schema.names])),
+    )
+    yield (
+        "a column twice",
+        stream_of(pa.RecordBatch.from_arrays([*batch.columns, batch.column(0)], names=[*batch.schema.names, name])),
+    )
     many = pa.RecordBatch.from_arrays(
-        [*batch.columns, *[pa.nulls(len(batch), pa.int64())] * 10_000], names=[*batch.schema.names, *map(str, range(10_000))]
+        [*batch.columns, *[pa.nulls(len(batch), pa.int64())] * 10_000],
+        names=[*batch.schema.names, *map(str, range(10_000))],
     )
     yield "10,000 columns", stream_of(many)
     few = pa.RecordBatch.from_arrays(
@@ -221,12 +232,16 @@ def _schemas(batch: pa.RecordBatch) -> Iterator[tuple[str, bytes]]:
     yield "500 empty columns", stream_of(few)
     yield "metadata of 2 MB", stream_of(batch.replace_schema_metadata({"x": "y" * (2 << 20)}))
     wrong = pa.record_batch({"x": pa.array([1, 2], pa.int32())})
-    yield "batch of another schema", b"".join(b"".join(p) for p in (pieces_of(stream_of(batch))[0], pieces_of(stream_of(wrong))[1])) + _END
+    yield (
+        "batch of another schema",
+        b"".join(b"".join(p) for p in (pieces_of(stream_of(batch))[0], pieces_of(stream_of(wrong))[1])) + _END,
+    )
     for depth in (10, 100, 1000):
         kind = pa.int8()
         for _ in range(depth):
             kind = pa.list_(kind)
-        yield f"{depth} lists deep", _replaced(batch, 0, pa.nulls(len(batch), kind))
+        deep = pa.schema([pa.field(name, kind), *list(batch.schema)[1:]]).serialize().to_pybytes()
+        yield f"{depth} lists deep", deep + b"".join(pieces_of(stream_of(batch))[1]) + _END
 
 
 def _replaced(batch: pa.RecordBatch, place: int, column: pa.Array) -> bytes:
@@ -296,17 +311,16 @@ def _lists(x: np.ndarray) -> pa.Array:
 
 def _ids(batch: pa.RecordBatch) -> Iterator[tuple[str, bytes]]:
     n = len(batch)
-    texts = b"abcd"
-    for name, offsets, data in (
-        ("beyond the end", [0, 1, 2, 3, 2**30], texts),
-        ("negative", [0, -5, 2, 3, 4], texts),
-        ("falling", [0, 3, 1, 4, 2], texts),
-        ("no UTF-8", [0, 1, 2, 3, 4], b"a\xff\xfe\x80"),
-        ("half a letter", [0, 1, 2, 3, 4], "ü".encode() * 2),
-        ("a surrogate", [0, 3, 4, 5, 6], b"\xed\xa0\x80abc"),
+    plain = _replaced(batch, 0, pa.array(["\x01\x02", "\x03\x04", "\x05\x06", "\x07\x08"]))
+    before, offsets, text, after = _split(plain, np.arange(0, 9, 2, dtype=np.int32).tobytes(), bytes(range(1, 9)))
+    for name, numbers in (
+        ("beyond the end", [0, 2, 4, 6, 2**30]),
+        ("negative", [0, -6, 4, 6, 8]),
+        ("falling", [0, 6, 2, 8, 4]),
     ):
-        buffers = [None, pa.py_buffer(np.array(offsets, np.int32)), pa.py_buffer(data)]
-        yield f"ids: {name}", _replaced(batch, 0, pa.StringArray.from_buffers(pa.string(), n, buffers))
+        yield f"ids: offsets {name}", before + struct.pack("<5i", *numbers) + offsets + text + after
+    for name, letters in (("no UTF-8", b"\xff\xfe"), ("half a letter", b"a\xc3"), ("a surrogate", b"\xed\xa0")):
+        yield f"ids: {name}", before + struct.pack("<5i", *range(0, 9, 2)) + offsets + letters + text[2:] + after
     for name, ids in (
         ("integers", pa.array(range(n))),
         ("a NUL", pa.array(["a\0b", "b", "c", "d"])),
@@ -315,6 +329,13 @@ def _ids(batch: pa.RecordBatch) -> Iterator[tuple[str, bytes]]:
         ("a megabyte", pa.array(["x" * (1 << 20), "b", "c", "d"])),
     ):
         yield f"ids: {name}", _replaced(batch, 0, ids)
+
+
+def _split(data: bytes, first: bytes, second: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """What stands before two pieces of a stream, between them, the second, and what stands behind."""
+    before, _, rest = data.partition(first)
+    between, _, after = rest.partition(second)
+    return before, between, second, after
 
 
 def cuts(sound: bytes) -> Iterator[bytes]:
@@ -347,9 +368,9 @@ NAMES = (
     "a\nb", "a\r\nSet-Cookie: x=1", "\t", "x" * 101, "x" * 10_000, "Products", "prоducts", "ｐroducts", "ﬁle", "products\u200b",
     "products\u202e", "\ufeffproducts", "é", "e\u0301", "İ", "💥", "\ud800", "<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>",
     "'; DROP TABLE models; --", "' OR '1'='1", "1 UNION SELECT * FROM tokens", "%00", "%n%s%x", "${jndi:ldap://x}", "{{7*7}}", "{0.__class__}",
-    "$(id)", "`id`", "| id", "-rf", "--help", "relative", "relative/landmarks", "products/0", "products/-1", "products/1e9",
+    "$(id)", "`id`", "| id", "-rf", "--help", "relative/landmarks", "products/0", "products/-1", "products/1e9",
     "products/999999999999999999999", "products/1[:0]", "products/1[:-1]", "products/1[:99999]", "products/1[:4][:2]", "products@", "@champion",
-    "products/１", "con", "nul", "aux.lance", "items", ".hidden", "a" * 255 + "/" + "b" * 255, "NaN", "null", "true", "[]", "0",
+    "products/１", ".hidden", "a" * 255 + "/" + "b" * 255, "NaN", "[]",
 )  # fmt: skip
 """Names of what there is not and cannot be."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from registry import transforms
 from registry.connecting import connect
+from registry.query import Query
 
-__all__ = ["__version__", "connect", "transforms"]
+__all__ = ["Query", "__version__", "connect", "transforms"]
 
 __version__ = "0.1.0"

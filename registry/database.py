@@ -22,6 +22,7 @@ HEAD = "0003"
 """The revision that this release reads and writes; a test holds it equal to the newest migration."""
 
 _BUSY_TIMEOUT_S = 60
+_CONNECT_TIMEOUT_S = 10  # a server that is gone would otherwise hold each thread that asks for minutes
 _UPGRADE_LOCK = 7_366_517  # any number, the same in every process: PostgreSQL's advisory lock for upgrades
 
 
@@ -184,7 +185,10 @@ def _run_migrations(connection: Connection, direction: str, revision: str) -> No
 def _engine(url: Any) -> Engine:
     # What is bound, secrets of webhooks among it, stays out of errors, whose traceback a log may keep.
     if url.get_backend_name() == "postgresql":
-        return create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", hide_parameters=True)
+        waits = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_TIMEOUT_S}
+        return create_engine(
+            url, pool_pre_ping=True, isolation_level="READ COMMITTED", hide_parameters=True, connect_args=waits
+        )
     # Writers wait for SQLite's lock, each in a connection of its own; readers must not wait for one of theirs.
     engine = create_engine(
         url,

@@ -41,6 +41,7 @@ _OPEN_DATASETS = 64
 _SMALL_FILES = 64
 _WHOLE_FILE_ROWS = 1 << 17  # whoever scans holds a few files in memory, and whoever opens a dataset reads of each
 _ID_ROWS = 1 << 20
+_READ_AHEAD_BYTES = 64 << 20  # Lance would fill 2 GiB where it reads faster than whoever asked
 
 
 @contextmanager
@@ -232,7 +233,11 @@ class Dataset:
             return
         with _reading(self.uri, version):
             yield from self.at(version).to_batches(
-                columns=columns, batch_size=rows, batch_readahead=2, fragment_readahead=2
+                columns=columns,
+                batch_size=rows,
+                batch_readahead=2,
+                fragment_readahead=1,
+                io_buffer_size=_READ_AHEAD_BYTES,
             )
 
     def column(self, name: str, version: int) -> pa.Array:

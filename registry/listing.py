@@ -55,7 +55,8 @@ class Lists(ABC):
     ) -> Iterator[Evaluation]:
         """The newest measurement of each pair, as `evaluations` gives it, read `page` at a time.
 
-        Cells of a measurement that is made meanwhile come last, in place of those that they replace.
+        Cells of a measurement that is made meanwhile come in place of those that they replace, unless those of the pair
+        were read already.
         """
         return self._each("evaluations", page, benchmark=benchmark, metric=metric, label=label)
 

@@ -110,10 +110,12 @@ def said(error: SamespaceError) -> dict[str, Any]:
     return {"code": error.code, "message": str(error), **to_json(more)}
 
 
-def error_of(data: Mapping[str, Any]) -> SamespaceError:
+def error_of(data: Any) -> SamespaceError:
     """The error that `said` made JSON of: the same class here."""
+    if not isinstance(data, Mapping):
+        return SamespaceError("the other side tells of an error, and gives no reason")
     cls = errors.from_code(str(data.get("code", "")))
-    more = {name: data[name] for name in ("row", "report") if name in data}
+    more = {name: data[name] for name, kind in (("row", int), ("report", Mapping)) if isinstance(data.get(name), kind)}
     try:
         return cls(str(data.get("message", "no reason given")), **more)
     except TypeError:  # a newer server says more of this class than we know
@@ -211,10 +213,12 @@ def read(
         raise InvalidInput("the Arrow stream is empty: it begins with a schema")
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(start))
-    except (pa.ArrowException, OSError, ValueError) as error:
+        if check is not None:
+            check(schema)
+    except SamespaceError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:  # also names of columns that are no text
         raise InvalidInput(f"this is no Arrow stream: {_first_line(error)}") from error
-    if check is not None:
-        check(schema)
     while (message := _message(source, start)) is not None:
         yield _batch(message)
 
@@ -226,8 +230,10 @@ def _batch(message: Array) -> tuple[pa.RecordBatch, dict[str, Any]]:
         batch, metadata = reader.read_next_batch_with_custom_metadata()
         batch.validate(full=True)
         about = json.loads(metadata[b"samespace"]) if metadata and b"samespace" in metadata else {}
-    except (pa.ArrowException, OSError, ValueError, StopIteration) as error:
+    except (pa.ArrowException, OSError, ValueError, StopIteration, RecursionError) as error:
         raise InvalidInput(f"a batch of the Arrow stream cannot be read: {_first_line(error)}") from error
+    if not isinstance(about, dict):
+        raise InvalidInput(f"what is said of a batch of the Arrow stream is no JSON object: {about!r:.80}")
     if "error" in about:
         raise error_of(about["error"])
     return batch, about

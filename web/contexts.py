@@ -19,6 +19,7 @@ class EachInItsOwn:
         self._app = app
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
         context = copy_context()
         return _Body(context, context.run(self._app, environ, start_response))
 

@@ -73,7 +73,9 @@ def _on_known(error: errors.SamespaceError) -> Response:
 def _on_http(error: HTTPException) -> BaseResponse:
     if isinstance(error, RequestEntityTooLarge):
         return _on_known(
-            errors.TooLarge(f"the body is larger than the {request.max_content_length} bytes that are taken here: shorten it")
+            errors.TooLarge(
+                f"the body is larger than the {request.max_content_length} bytes that are taken here: shorten it"
+            )
         )
     plain = error.get_response()
     if plain.status_code < HTTPStatus.BAD_REQUEST:  # a redirect is no failure

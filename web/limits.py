@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 from flask import Flask, request
+from flask.json.provider import DefaultJSONProvider
 from flask_limiter import Limiter, RequestLimit
 from limits import parse_many
 
@@ -25,6 +26,7 @@ _UNLIMITED = ("health", "static")
 def install(app: Flask) -> None:
     """Hold the requests of `app` to what its settings allow."""
     app.config["MAX_CONTENT_LENGTH"] = JSON_BYTES  # a longer Content-Length is refused before anything is read
+    app.json = _Json(app)
     rate = settings_of(app).rate_limit
     if not rate:
         return
@@ -37,6 +39,16 @@ def install(app: Flask) -> None:
         on_breach=_refuse,
     )
     limiter.request_filter(lambda: (request.endpoint or "").split(".")[0] in _UNLIMITED)
+
+
+class _Json(DefaultJSONProvider):
+    """JSON that is nested too deep is no JSON, like any other that cannot be read."""
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        try:
+            return super().loads(s, **kwargs)
+        except RecursionError as error:
+            raise ValueError("the JSON is nested too deep") from error
 
 
 def check_rate(rate_limit: str) -> None:

@@ -8,11 +8,11 @@ import tempfile
 from pathlib import Path
 
 from registry.errors import CorruptFile, Unavailable
+from registry.layout import Layout
 
 __all__ = ["secret_key"]
 
 _KEY_BYTES = 32
-_FILE = "secret.key"
 
 
 def secret_key(home: str | os.PathLike[str]) -> str:
@@ -22,7 +22,7 @@ def secret_key(home: str | os.PathLike[str]) -> str:
         CorruptFile: what is kept is too short to be a key.
         Unavailable: the home takes no file.
     """
-    file = Path(home, _FILE)
+    file = Layout(Path(home)).session_key
     try:
         if not file.exists():
             _make(file)
@@ -40,7 +40,7 @@ def secret_key(home: str | os.PathLike[str]) -> str:
 
 def _make(file: Path) -> None:
     """Write a whole key under another name, readable by this user alone, and give it its name if nobody was faster."""
-    handle, made = tempfile.mkstemp(prefix=f".{_FILE}-", dir=file.parent)  # with mode 0600
+    handle, made = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # with mode 0600
     try:
         with os.fdopen(handle, "w", encoding="ascii") as out:
             out.write(secrets.token_urlsafe(_KEY_BYTES))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from registry.findings import Finding
     from registry.orphans import Orphan
 
-_TOKEN = "what a server is asked with, where the home is a server's address"
+_ASKED_WITH = "what a server is asked with, where the home is a server's address"
 _ORIGINS = {ParameterSource.COMMANDLINE: "flag", ParameterSource.ENVIRONMENT: "variable"}
 
 
@@ -114,7 +114,7 @@ def _token() -> Setting:
     from registry.doctor import Setting
 
     held = os.environ.get("SAMESPACE_TOKEN")
-    return Setting("SAMESPACE_TOKEN", "(hidden)" if held else "", "variable" if held else "default", _TOKEN)
+    return Setting("SAMESPACE_TOKEN", "(hidden)" if held else "", "variable" if held else "default", _ASKED_WITH)
 
 
 def _shown(name: str, value: object) -> str:

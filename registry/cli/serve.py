@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from registry.cli.context import Context, pass_context
-from registry.errors import NotFound
+from registry.errors import InvalidInput, NotFound
 from registry.settings import Settings, variable
 
 _PUBLIC = [setting for setting in fields(Settings) if not setting.metadata["secret"]]
@@ -45,7 +45,9 @@ def command(context: Context, /, **given: Any) -> None:
         raise click.ClickException(
             f"the pages need {error.name}: run from a checkout, with 'samespace[server]' installed"
         ) from error
+    if context.home.startswith(("http://", "https://")):
+        raise InvalidInput(f"{context.home} is a server already: name a folder with --home")
     if not context.exists:
-        raise NotFound(f"there is no registry at {context.home}: check --home, or make one with 'samespace demo'")
+        raise NotFound(f"there is no registry at {context.home}: check --home, or make one with 'samespace db upgrade'")
     # The registry is opened by the workers, after the fork: Lance must not be loaded before it.
     serve(context.home, Settings.read(**given), database=context.database)

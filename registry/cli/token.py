@@ -93,7 +93,7 @@ def _described(token: Token) -> str:
     covered = " and ".join(
         f"all {what}" if names is None else f"the {what} {', '.join(names)}" for what, names in scopes
     )
-    return f"{token.name} is a {token.role}{until}, for {covered}"
+    return f"{token.name} has the role {token.role}{until}, for {covered}"
 
 
 def _facts(token: Token) -> dict[str, object]:

@@ -19,12 +19,6 @@ def get(client, path, **query):
     return answer.json
 
 
-def test_health_touches_the_database(client):
-    answer = client.get("/healthz")
-    assert answer.status_code == 200
-    assert answer.json["status"] == "ok"
-
-
 def test_models_and_versions(client, registry):
     (model,) = get(client, "/models")["models"]
     assert (model["name"], model["versions"], model["aliases"]) == ("products", 4, {"champion": 2})

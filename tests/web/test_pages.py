@@ -132,7 +132,7 @@ def test_other_hosts_are_refused(client, host):
 
 @pytest.mark.parametrize("host", ["localhost:8321", "127.0.0.1", "[::1]:8321"])
 def test_this_machine_is_served(client, host):
-    assert client.get("/healthz", headers={"Host": host}).status_code == 200
+    assert client.get("/api/v1/models", headers={"Host": host}).status_code == 200
 
 
 def every_error():
@@ -155,7 +155,7 @@ def test_a_newer_error_takes_the_status_above_it():
     assert status_of(Newer("x")) == 404
 
 
-@pytest.mark.parametrize("path", ["/", "/api/v1/models", "/healthz"])
+@pytest.mark.parametrize("path", ["/", "/api/v1/models", "/readyz"])
 def test_an_unexpected_failure_tells_no_details(path):
     class Broken:
         def __getattr__(self, name):
@@ -172,9 +172,11 @@ def test_an_unreachable_store_asks_to_come_back():
         def __getattr__(self, name):
             raise errors.Unavailable("the database did not answer")
 
-    answer = create_app(Down()).test_client().get("/healthz")
+    answer = create_app(Down()).test_client().get("/api/v1/models")
     assert answer.status_code == 503
-    assert answer.json == {"error": {"code": "unavailable", "message": "the database did not answer"}}
+    error = answer.json["error"]
+    assert (error["code"], error["message"]) == ("unavailable", "the database did not answer")
+    assert error["request_id"] == answer.headers["X-Request-ID"]
     assert answer.headers["Retry-After"]
 
 

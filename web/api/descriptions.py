@@ -25,7 +25,9 @@ SECURITY: dict[str, Any] = {"token": {"type": "http", "scheme": "bearer"}}
 def refuse(error: ValidationError) -> Response:
     """Turn what pydantic found wrong into our own error."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the body"
+    if not first["loc"]:
+        raise InvalidInput("the body must be a JSON object, sent with Content-Type: application/json")
+    where = ".".join(str(part) for part in first["loc"])
     got = "" if first["type"] == "missing" else f", got {first['input']!r:.80}"
     raise InvalidInput(f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}{got}")
 

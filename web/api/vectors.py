@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from http import HTTPStatus
 from itertools import chain
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from registry import wire
 from registry.batches import id_type
-from registry.errors import InvalidInput, TooLarge
+from registry.errors import InvalidInput, SamespaceError, TooLarge
 from registry.types import Embeddings, Hits
 from registry.vectors import Array
 from web import limits, transfers
@@ -21,6 +22,7 @@ from web.access import caller
 from web.api.base import ARROW_ANSWER, Arrow, Query, blueprint, covers, idempotency_key, json_answer, tag
 from web.api.galleries import GalleryPath
 from web.current import current_registry
+from web.errors import status_of
 from web.observing import count_rows
 
 TAG = tag("vectors", "Append, delete, fetch, scan, search and convert: Arrow IPC streams both ways")
@@ -179,7 +181,7 @@ def search(path: GalleryPath, query: Search, raw: Arrow) -> Response:
     caller().require("reader", galleries=[path.name])
     covers(query.version)
     columns = _whole(_batches({"query"}))
-    given = {name: wire.matrix(column) for name, column in columns.items()}
+    given = {name: wire.matrix(column) for name, column in columns.items() if name == "query" or name.startswith(_SIDE)}
     if len(given["query"]) * query.k > _MOST_SCORES:
         raise TooLarge(f"{len(given['query'])} queries x {query.k} hits are more than {_MOST_SCORES}: ask in parts")
     side = {name.removeprefix(_SIDE): rows for name, rows in given.items() if name.startswith(_SIDE)}
@@ -229,11 +231,22 @@ def _batches(needed: set[str]) -> Iterator[pa.RecordBatch]:
         for field in schema:
             _check_field(field)
 
-    for batch, _ in wire.read(limits.vectors(), check=check):
+    for batch in _read(check):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             if column.null_count or (pa.types.is_fixed_size_list(column.type) and column.flatten().null_count):
                 raise InvalidInput(f"the column {name!r:.80} has empty values: leave such rows out")
         yield batch
+
+
+def _read(check: Callable[[pa.Schema], None]) -> Iterator[pa.RecordBatch]:
+    """The batches of the body. An error that its sender tells of is the sender's, whatever it calls it."""
+    try:
+        for batch, _ in wire.read(limits.vectors(), check=check):
+            yield batch
+    except SamespaceError as error:
+        if status_of(error) < HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise
+        raise InvalidInput(f"the stream ends with an error of its sender: {error}") from error
 
 
 def _check_field(field: pa.Field) -> None:
@@ -255,7 +268,13 @@ def _parts(batches: Iterable[pa.RecordBatch]) -> Iterator[Any]:
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         ids, column = columns.pop("id"), columns.pop("vector")
         if len(ids):
-            yield ids, column.flatten().to_numpy(zero_copy_only=False).reshape(len(ids), -1), columns
+            rows = column.flatten().to_numpy(zero_copy_only=False).reshape(len(ids), -1)
+            yield _own(ids), rows, {name: _own(labels) for name, labels in columns.items()}
+
+
+def _own(column: pa.Array) -> pa.Array:
+    """A copy: ids and labels are kept until the end, and would keep the vectors that they came with."""
+    return pa.concat_arrays([column, column.slice(0, 0)])
 
 
 def _ids() -> pa.Array:
