@@ -4,7 +4,7 @@ HOME_DIR ?= ./demo
 SERVE ?= 1
 BIN := .venv/bin
 
-.PHONY: help install demo serve test check format bench clean
+.PHONY: help install demo serve client test check format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ demo: install  ## upgrade a model on real data without backfilling; SERVE=0 stop
 serve: install  ## open the page on the demo's home
 	$(BIN)/samespace --home $(HOME_DIR) serve
 
+client: install  ## the README's client example, from an environment that has the client alone; needs the demo's home
+	$(BIN)/python -m bench.client_only --home $(HOME_DIR)
+
 test: install  ## the whole test suite
 	$(BIN)/python -m pytest
 
@@ -43,4 +46,4 @@ bench: install  ## every benchmark of bench/RESULTS.md (a few minutes)
 	$(BIN)/python -m bench
 
 clean:  ## remove what the targets made
-	rm -rf .venv demo .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf .venv .venv-client demo .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -246,13 +246,10 @@ def statements(reg: Registry) -> Iterator[list[str]]:
         event.remove(engine, "before_cursor_execute", note)
 
 
-def _resolved(reg: Registry, query: str, gallery: str) -> None:
-    """What a search and a fetch do before they touch a vector."""
-    with reg._home.database.reading() as session:
-        graph = reg._home.graphs.of(session)
-        for best in (paths.best_meeting, paths.best_lead):
-            with suppress(Incompatible):
-                best(session, graph, query, gallery, allow_unmeasured=True)
+def _resolved(reg: Registry, best: Callable[..., object], query: str, gallery: str) -> None:
+    """What a search or a fetch does to find its path."""
+    with reg._home.database.reading() as session, suppress(Incompatible):
+        best(session, reg._home.graphs.of(session), query, gallery, allow_unmeasured=True)
 
 
 def _calls(reg: Registry, size: Size, rng: np.random.Generator) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -271,12 +268,14 @@ def _calls(reg: Registry, size: Size, rng: np.random.Generator) -> Iterator[tupl
 
     def anew() -> None:
         reg._home.graphs.forget()
-        _resolved(reg, *pair())
+        _resolved(reg, paths.best_meeting, *pair())
 
     yield "version('model@alias')", lambda: reg.version(f"{_model(version(size.models))}@champion")
-    yield "paths of a measured pair", lambda: _resolved(reg, *pair())
-    yield "paths of any pair", lambda: _resolved(reg, *scattered())
-    yield "paths, graph read anew", anew
+    for best in (paths.best_meeting, paths.best_lead):
+        name = best.__name__
+        yield f"{name}, a measured pair", lambda best=best: _resolved(reg, best, *pair())  # type: ignore[misc]
+        yield f"{name}, any two versions", lambda best=best: _resolved(reg, best, *scattered())  # type: ignore[misc]
+    yield "best_meeting, graph read anew", anew
     yield "matrix", lambda: reg.matrix(f"gallery-{version(size.measured):04}")
     yield "compare", lambda: reg.compare(*pair())
 

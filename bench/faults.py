@@ -24,20 +24,20 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sqlalchemy import NullPool, create_engine, func, make_url, select, text
+from sqlalchemy.orm import configure_mappers
 
-# Every process is forked from one that has imported everything and called nothing: threads of Lance begin with the
-# first call, so they are still the child's own.
 import web
 from registry import checking, connect
 from registry.connecting import Connection
 from registry.embedded import Registry
-from registry.errors import AlreadyExists, NotFound, TooMany, Unavailable
+from registry.errors import NotFound, Unavailable
 from registry.services import galleries
 from registry.settings import Settings
 from registry.tables import EvaluationRow
@@ -47,6 +47,7 @@ from web.serving import serve
 __all__ = [
     "BATCH",
     "CONTEXT",
+    "VERSIONS",
     "Hand",
     "Journal",
     "Ledger",
@@ -55,19 +56,26 @@ __all__ = [
     "Reader",
     "Server",
     "Template",
+    "chance",
+    "empty_database",
+    "ids_of",
     "in_process",
     "killed_after",
     "postgres",
     "prepare",
     "retry",
+    "vector",
     "verify",
 ]
 
 warnings.filterwarnings("ignore", message="lance is not fork-safe")
+configure_mappers()
 
 BATCH = 5
 """Items of each batch."""
 
+# Every process is forked from one that has imported everything and called nothing: threads of Lance begin with the
+# first call, so they are still the child's own.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["__main__", "bench.faults"])
 
@@ -82,17 +90,24 @@ _PATIENCE_S = 120  # then whatever is waited for hangs
 # Batches
 
 
+def chance(seed: object) -> random.Random:
+    """Random choices, always the same for one seed."""
+    return random.Random(str(seed))  # noqa: S311 - nobody's secret
+
+
 def ids_of(batch: str) -> list[str]:
     """The items of a batch."""
     return [f"{batch}:{n}" for n in range(BATCH)]
 
 
+@cache
 def centre(batch: str, version: str = "m/1") -> np.ndarray:
     """(d,), what all items of a batch are close to, and those of no other: m/2 is m/1 with its dimensions turned."""
     found = 10 * np.random.default_rng(zlib.crc32(batch.encode())).standard_normal(_DIM)
     return np.roll(found, VERSIONS.index(version)).astype(np.float32)
 
 
+@cache
 def vector(id: str, version: str) -> np.ndarray:
     """(d,), the one vector that `version` may have stored of an item."""
     near = centre(id.partition(":")[0])
@@ -105,16 +120,20 @@ def vector(id: str, version: str) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One write: its kind, the batch, alias or name that it is about, and the version or number that it gives."""
+    """One write: its kind, the batch, alias or name that it is about, and the version or number that it gives.
+
+    `by` tells apart those who want the same.
+    """
 
     kind: str
     subject: str
     value: Any = ""
+    by: str = ""
 
     @property
     def key(self) -> str:
         """The idempotency key."""
-        return f"{self.kind} {self.subject} {self.value}".rstrip()
+        return f"{self.kind} {self.subject} {self.value} {self.by}".rstrip()
 
     def perform(self, reg: Connection) -> Any:
         """Do it, once however often it is called; give what a later check needs to know."""
@@ -146,22 +165,32 @@ class Journal:
         file.parent.mkdir(exist_ok=True)
         self._file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def write(self, what: str, operation: Operation, **more: Any) -> None:
-        """A line, on disk before this returns."""
-        line = {"what": what, **asdict(operation), **more}
+    def _write(self, **line: Any) -> None:
         os.write(self._file, (json.dumps(line) + "\n").encode())
-        os.fdatasync(self._file)
+
+    def note(self, kind: str, what: str) -> None:
+        """Something that happened, to be counted."""
+        self._write(kind=kind, what=what)
+
+    @contextmanager
+    def timed(self, kind: str) -> Iterator[None]:
+        """Note how long a read takes that ends well."""
+        began = time.monotonic()
+        yield
+        self._write(kind=kind, what="read", seconds=time.monotonic() - began)
 
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._file)
 
     def perform(self, reg: Connection, operation: Operation) -> Any:
-        """Do an operation between its two lines."""
-        self.write("intent", operation)
+        """Do an operation between its two lines, each on disk before anything else happens."""
+        self._write(what="intent", **asdict(operation))
+        os.fdatasync(self._file)
         began = time.monotonic()
         answer = operation.perform(reg)
-        self.write("done", operation, answer=answer, seconds=time.monotonic() - began)
+        self._write(what="done", **asdict(operation), answer=answer, seconds=time.monotonic() - began)
+        os.fdatasync(self._file)
         return answer
 
 
@@ -170,18 +199,26 @@ class Ledger:
 
     def __init__(self, lines: Iterable[Mapping[str, Any]]) -> None:
         self.tried: Counter[Operation] = Counter()
-        self.answers: dict[Operation, list[Any]] = defaultdict(list)
+        self.answers: dict[Operation, list[Any]] = {}
         self.seconds: dict[str, list[float]] = defaultdict(list)
-        self.noted: Counter[tuple[str, str]] = Counter()  # (kind, what) of lines that are neither
+        self.noted: Counter[tuple[str, str]] = Counter()
+        self._appends: dict[tuple[str, str], set[Operation]] = defaultdict(set)
         for line in lines:
-            operation = Operation(line["kind"], line["subject"], line["value"])
-            if line["what"] == "intent":
-                self.tried[operation] += 1
-            elif line["what"] == "done":
-                self.answers[operation].append(line["answer"])
-                self.seconds[operation.kind].append(line["seconds"])
-            else:
-                self.noted[operation.kind, line["what"]] += 1
+            self._take(line)
+
+    def _take(self, line: Mapping[str, Any]) -> None:
+        if "seconds" in line:
+            self.seconds[line["kind"]].append(line["seconds"])
+        if "subject" not in line:
+            self.noted[line["kind"], line["what"]] += 1
+            return
+        operation = Operation(line["kind"], line["subject"], line["value"], line["by"])
+        if line["what"] == "done":
+            self.answers.setdefault(operation, []).append(line["answer"])
+            return
+        self.tried[operation] += 1
+        if operation.kind.startswith("append"):
+            self._appends[operation.subject, operation.value].add(operation)
 
     @classmethod
     def of(cls, place: Place) -> Ledger:
@@ -199,15 +236,16 @@ class Ledger:
 
     def batches(self) -> list[str]:
         """All batches that anybody may have stored."""
-        return sorted({o.subject for o in self.tried if o.kind.startswith("append")})
+        return sorted({batch for batch, _ in self._appends})
 
     def stored(self, batch: str, version: str) -> set[bool]:
         """Whether `version` has stored a batch: yes, no, or one of both."""
-        tried = [o for kind in _KEYED[:2] if (o := Operation(kind, batch, version)) in self.tried]
-        gone = Operation("delete", batch)
+        tried, gone = self._appends.get((batch, version), set()), Operation("delete", batch)
+        won = sum(operation in self.answers for operation in tried)
+        assert won <= 1, f"{won} have stored {batch} by {version}"
         if gone in self.answers or not tried:
             return {False}
-        if gone in self.tried or not any(o in self.answers for o in tried):
+        if gone in self.tried or not won:
             return {False, True}
         return {True}
 
@@ -301,7 +339,7 @@ def empty_database(server: str, name: str) -> str:
     return _database(url.render_as_string(hide_password=False), f"CREATE DATABASE {name}", name)
 
 
-def prepare(place: Place, *, batches: int) -> None:
+def prepare(place: Place, batches: int = 1) -> None:
     """A mixed gallery of so many small batches, a benchmark of both versions, and a line of versions."""
     journal = place.journal("first")
     with place.embedded() as reg:
@@ -318,7 +356,12 @@ def prepare(place: Place, *, batches: int) -> None:
         for version in VERSIONS:
             x = np.stack([vector(id, version) for id in ids])
             reg.append(BENCHMARK, version=version, ids=ids, vectors=x, labels={"class": classes})
-        journal.perform(reg, Operation("evaluate", "first"))
+        for operation in (
+            Operation("evaluate", "first"),
+            Operation("register", "first-1"),
+            Operation("register", "first-2"),
+        ):
+            journal.perform(reg, operation)
         for n in range(batches):
             journal.perform(reg, Operation("append", f"first-{n}", VERSIONS[0]))
     journal.close()
@@ -490,8 +533,9 @@ def _verify_readings(reg: Connection, ledger: Ledger, stored: set[str]) -> None:
         seen: set[str] = set()
         for block in reg.scan(GALLERY, into=version, allow_unmeasured=True):
             ids = block.ids.tolist()
-            assert len(set(ids)) == len(ids) and not seen & set(ids), "a scan shows an item twice"
+            before = len(seen)
             seen |= set(ids)
+            assert len(seen) == before + len(ids), "a scan shows an item twice"
             expected = np.stack([vector(id, version) for id in ids])
             assert np.array_equal(block.vectors, expected), "a scan shows another vector"
         assert seen == stored, f"a scan into {version} differs by {seen ^ stored}"

@@ -41,6 +41,7 @@ from bench.faults import (
     Place,
     Server,
     Template,
+    chance,
     empty_database,
     in_process,
     killed_after,
@@ -63,8 +64,9 @@ MODES = ("SQLite", "PostgreSQL", "SQLite, served", "PostgreSQL, served")
 _BATCHES = 60  # a few more, and the gallery's small files are put together
 _WRITING = [Path(module.__file__) for module in (gallery, writing, operations, database)]
 _MIGRATING = [Path(database.__file__), *migrations_folder().glob("versions/*.py")]
-_MOST_LINES = {True: 120, False: 3000}  # that a migration runs, and that some twenty operations run
+_MOST_LINES = {True: 210, False: 3000}  # that a migration runs, and that some ten operations run
 _LONGEST_S = 0.6
+_LONGEST_AT_A_LINE_S = 2.0
 _KEPT_S = 20
 _ROUNDS_OF_A_SERVER = 10  # then a gallery is searched for as long as it is written to
 
@@ -80,17 +82,13 @@ class Templates:
     def make(cls, folder: Path, server: str | None) -> Templates:
         """Made in `folder`, the facts on the PostgreSQL `server` if there is one."""
         now = _empty_place(folder / "now", server)
-        in_process(_prepare, now)
+        in_process(prepare, now, _BATCHES)
         older = []
         for revision in _older_revisions():
             place = _empty_place(folder / f"at{revision}", server)
             _make_older(place, revision)
             older.append(Template(place))
         return cls(Template(now), tuple(older))
-
-
-def _prepare(place: Place) -> None:
-    prepare(place, batches=_BATCHES)
 
 
 def _empty_place(root: Path, server: str | None) -> Place:
@@ -140,7 +138,7 @@ class Moment:
         """A random one, by the clock or by lines."""
         if rng.random() < 0.5:
             return cls(rng.uniform(0, _LONGEST_S), None)
-        return cls(5.0, rng.randint(1, _MOST_LINES[migrating]))
+        return cls(_LONGEST_AT_A_LINE_S, rng.randint(1, _MOST_LINES[migrating]))
 
 
 class _Victim:
@@ -185,7 +183,7 @@ def _write(place: Place, lines: int | None, said: Any, name: str, seed: int) -> 
     # Old states go in each round, not only after a day: longer than a process here can take to read one.
     gallery.KEPT_FOR = timedelta(seconds=_KEPT_S)
     with place.embedded() as reg, _told(said):
-        hand = Hand(reg, place.journal(name), name, random.Random(seed))
+        hand = Hand(reg, place.journal(name), name, chance(seed))
         if lines:
             killed_after(lines, _WRITING)
         while True:
@@ -219,7 +217,7 @@ def embedded_round(templates: Templates, rng: random.Random, name: str) -> Found
         for victim in (opens, first, other):
             victim.kill()
         found = Counter(in_process(_look, place, name))
-        found["migrations found half done" if in_process(_look_at_older, older) else "migrations found done"] += 1
+        found["migrations found undone" if in_process(_look_at_older, older) else "migrations found done"] += 1
         return found + Counter({"killed at a line" if moment.lines else "killed by the clock": 1})
 
 
@@ -253,9 +251,17 @@ def _served_round(server: Server, rng: random.Random, name: str) -> Found:
 
 def _ask(place: Place, name: str, seed: int, stop: threading.Event, wrong: list[str]) -> None:
     """Write through a server, which may go away at any time."""
+
+    def wait(seconds: float) -> None:
+        """Between the client's own repeats, until it gives up."""
+        if stop.is_set():
+            raise Unavailable("given up")
+        time.sleep(seconds)
+
     try:
         with place.open() as reg:
-            hand = Hand(reg, place.journal(name), name, random.Random(seed))
+            reg._server._sleep = wait
+            hand = Hand(reg, place.journal(name), name, chance(seed))
             while not stop.is_set():
                 try:
                     hand.turn()
@@ -354,7 +360,7 @@ def _run(mode: str, templates: Templates, number: int, seed: int) -> list[str]:
     """A row of the table: what all rounds of a mode came to."""
     total: Counter[str] = Counter()
     began = time.monotonic()
-    for done, found in enumerate(rounds(mode, templates, number, random.Random(f"{mode} {seed}")), 1):
+    for done, found in enumerate(rounds(mode, templates, number, chance(f"{mode} {seed}")), 1):
         total += found
         print(f"{mode}: {done} of {number}", file=sys.stderr)
     seconds = (time.monotonic() - began) / max(number, 1)
@@ -363,7 +369,7 @@ def _run(mode: str, templates: Templates, number: int, seed: int) -> list[str]:
 
 _COLUMNS = (
     "killed by the clock", "killed at a line", "acknowledged", "in flight", "in flight, found done", "beyond the facts",
-    "migrations found done", "migrations found half done",
+    "migrations found done", "migrations found undone",
 )  # fmt: skip
 
 

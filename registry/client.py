@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -58,6 +58,7 @@ _MOST_SCORES = 1 << 20
 _BYTES = "application/octet-stream"
 
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
 
 
 class Client(Lists):
@@ -258,8 +259,9 @@ class Client(Lists):
         if content is None:
             return 0
         path = f"{_gallery_path(gallery)}/delete"
-        found: int = self._server.send("POST", path, content, kind=wire.ARROW, key=key or _new_key()).json()["items"]
-        return found
+        answer = self._server.send("POST", path, content, kind=wire.ARROW, key=key or _new_key()).content
+        items: int = wire.json_object(answer)["items"]
+        return items
 
     def fetch(self, gallery: str, *, ids: Ids, into: str, allow_unmeasured: bool = False) -> Embeddings:
         """The vectors of `ids`, in their order, as (n, d) float32 vectors of the space `into`.
@@ -273,9 +275,9 @@ class Client(Lists):
         paths: dict[str, Path] = {}
         start = 0
         for block in self.fetch_blocks(gallery, ids=ids, into=into, allow_unmeasured=allow_unmeasured):
-            rows[start : start + len(block)] = block.vectors
-            start += len(block)
+            start = _put(rows, start, block.vectors)
             paths |= block.path
+        _check_whole(start, len(rows))
         return Embeddings(_ids_array(wanted), rows, space.name, paths)
 
     def fetch_blocks(
@@ -378,9 +380,10 @@ class Client(Lists):
             for batch, _ in self._server.batches(
                 "POST", "/convert", query=query, content=partial(_matrix_stream, "vector", part)
             ):
-                block = wire.matrix(batch.column("vector"))
-                out[place : place + len(block)] = block
-                place += len(block)
+                with wire.understood("stream of vectors"):
+                    block = wire.matrix(batch.column("vector"))
+                place = _put(out, place, block)
+            _check_whole(place, start + len(part))
         return out
 
     # Transforms and anchors
@@ -394,7 +397,7 @@ class Client(Lists):
         answer = self._server.send(
             "POST", "/transforms", lambda: [data], kind=_BYTES, query=query, key=key or _new_key()
         )
-        return wire.from_json(TransformInfo, answer.json())
+        return wire.from_json(TransformInfo, wire.json_object(answer.content))
 
     def transforms(self) -> list[TransformInfo]:
         """All transforms, oldest first."""
@@ -447,7 +450,7 @@ class Client(Lists):
             "benchmark": benchmark, "versions": None if versions is None else list(versions), "label": label, "seed": _plain(seed),
         }  # fmt: skip
         for line in self._server.lines("/evaluations", body):
-            told = json.loads(line)
+            told = wire.json_object(line)
             if "error" in told:
                 raise wire.error_of(told["error"])
             if "matrix" in told:
@@ -494,7 +497,7 @@ class Client(Lists):
             raise InvalidInput(f"there is no list {kind!r:.80}: use one of {', '.join(_TYPES)}")
         address = "/" + kind.replace("_", "-")
         found = self._server.json("GET", address, query={"after": after, "limit": min(limit, _PAGE), **filters})
-        return Page(tuple(wire.from_json(_TYPES[kind], item) for item in found[kind]), found["next"])
+        return Page(tuple(_listed(_TYPES[kind], found[kind])), found["next"])
 
     # Webhooks and tokens, for admins
 
@@ -508,7 +511,7 @@ class Client(Lists):
 
     def webhooks(self) -> list[Webhook]:
         """All webhooks by name, without their secrets."""
-        return [wire.from_json(Webhook, item) for item in self._server.json("GET", "/webhooks")["webhooks"]]
+        return _listed(Webhook, self._server.json("GET", "/webhooks")["webhooks"])
 
     def remove_webhook(self, name: str) -> None:
         """Remove a webhook and what it was not told yet. NotFound if there is none."""
@@ -516,8 +519,7 @@ class Client(Lists):
 
     def deliveries(self, *, limit: int = 100) -> list[Delivery]:
         """What webhooks were or are to be told, newest first."""
-        found = self._server.json("GET", "/deliveries", query={"limit": limit})
-        return [wire.from_json(Delivery, item) for item in found["deliveries"]]
+        return _listed(Delivery, self._server.json("GET", "/deliveries", query={"limit": limit})["deliveries"])
 
     def create_token(
         self,
@@ -539,7 +541,7 @@ class Client(Lists):
 
     def tokens(self) -> list[Token]:
         """All tokens by name, expired and revoked ones too."""
-        return [wire.from_json(Token, item) for item in self._server.json("GET", "/tokens")["tokens"]]
+        return _listed(Token, self._server.json("GET", "/tokens")["tokens"])
 
     def revoke_token(self, name: str) -> Token:
         """Make a token good for nothing. NotFound if there is none of this name."""
@@ -608,7 +610,7 @@ class Client(Lists):
             "POST", f"{_gallery_path(gallery)}/append", content, kind=wire.ARROW, query=query, key=key or _new_key(),
             repeatable=repeatable,
         )  # fmt: skip
-        rows: int = answer.json()["rows"]
+        rows: int = wire.json_object(answer.content)["rows"]
         return rows
 
     def _id_stream(self, gallery: str, ids: Ids) -> Callable[[], Iterator[bytes]] | None:
@@ -623,10 +625,11 @@ class Client(Lists):
     ) -> Iterator[Embeddings]:
         with bar(what, total, shown=self._progress) as done:
             for batch, about in found:
-                paths = {ref: wire.from_json(Path, path) for ref, path in about["path"].items()}
-                ids, x = _ids_array(batch.column("id")), wire.matrix(batch.column("vector"))
+                with wire.understood("stream of embeddings"):
+                    space, paths = about["space"], _paths(about)
+                    ids, x = _ids_array(batch.column("id")), wire.matrix(batch.column("vector"))
                 for start in range(0, len(ids), rows):
-                    yield Embeddings(ids[start : start + rows], x[start : start + rows], about["space"], paths)
+                    yield Embeddings(ids[start : start + rows], x[start : start + rows], space, paths)
                 done(len(ids))
 
     def _searched(self, gallery: str, columns: Mapping[str, Array], query: Mapping[str, Any]) -> Hits:
@@ -636,11 +639,11 @@ class Client(Lists):
         answer = self._server.send(
             "POST", path, lambda: wire.write(batch.schema, [(batch, {})]), kind=wire.ARROW, query=query
         )
-        ((hits, about),) = wire.read(answer.content)
-        ids, scores = (hits.column(name).flatten().to_numpy(zero_copy_only=False) for name in ("ids", "scores"))
-        shape = (len(hits), hits.column("ids").type.list_size)
-        paths = {ref: wire.from_json(Path, path) for ref, path in about["path"].items()}
-        return Hits(ids.reshape(shape), scores.reshape(shape), paths)
+        with wire.understood("stream of hits"):
+            ((hits, about),) = wire.read(answer.content)
+            ids, scores = (hits.column(name).flatten().to_numpy(zero_copy_only=False) for name in ("ids", "scores"))
+            shape = (len(batch), hits.column("ids").type.list_size)
+            return Hits(ids.reshape(shape), scores.reshape(shape), _paths(about))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -656,7 +659,32 @@ class RemoteShared:
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         for batch, _ in self._ask():
-            yield tuple(wire.matrix(column) for column in batch.columns)
+            with wire.understood("stream of vectors"):
+                columns = tuple(wire.matrix(column) for column in batch.columns)
+            yield columns
+
+
+def _listed(cls: type[T], items: Any) -> list[T]:
+    with wire.understood(f"list of {cls.__name__}"):
+        return [wire.from_json(cls, item) for item in items]
+
+
+def _paths(about: Mapping[str, Any]) -> dict[str, Path]:
+    return {ref: wire.from_json(Path, path) for ref, path in about["path"].items()}
+
+
+def _put(out: Array, start: int, block: Array) -> int:
+    """Place rows behind the `start` that `out` holds; how many it holds then. Nothing is broadcast."""
+    end = start + len(block)
+    if end > len(out) or block.shape[1] != out.shape[1]:
+        raise Unavailable(f"the answer holds vectors {block.shape} where {out.shape} were asked for: ask again")
+    out[start:end] = block
+    return end
+
+
+def _check_whole(got: int, wanted: int) -> None:
+    if got != wanted:
+        raise Unavailable(f"the answer holds {got} vectors of {wanted}: ask again")
 
 
 def _batch_stream(batches: Iterable[Batch], done: Bar) -> Iterator[bytes]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from registry.errors import InvalidInput
 from registry.refs import check_name
 from registry.vectors import METRICS
 
-__all__ = ["check_description", "check_tag", "check_text"]
+__all__ = ["check_depth", "check_description", "check_tag", "check_text"]
 
 _DTYPES = ("float32", "float16")
+_DEEPEST = 32
 
 
 def check_description(
@@ -52,6 +53,20 @@ def check_description(
             check_text(name, text, longest)
     for key, value in (tags or {}).items():
         check_tag(key, value)
+
+
+def check_depth(name: str, value: object) -> None:
+    """Refuse JSON that is nested so deep that whoever copies or lists it later runs out of stack."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [item for outer in level if isinstance(outer, Mapping | list | tuple) for item in _inside(outer)]
+        if not level:
+            return
+    raise InvalidInput(f"{name} is nested more than {_DEEPEST} deep: flatten it")
+
+
+def _inside(outer: Mapping[Any, Any] | list[Any] | tuple[Any, ...]) -> Iterable[Any]:
+    return outer.values() if isinstance(outer, Mapping) else outer
 
 
 def check_tag(key: object, value: object) -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from registry.descriptions import check_depth
 from registry.errors import Incompatible, InvalidInput
 from registry.types import Version
 
@@ -18,6 +19,7 @@ Fingerprint = Mapping[str, Any] | str | None
 
 def canonical(facts: Mapping[str, Any]) -> str:
     """Facts as JSON that is the same for the same facts."""
+    check_depth("a fingerprint", facts)
     try:
         return json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:

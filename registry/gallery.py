@@ -49,13 +49,18 @@ def _reading(uri: str, version: int) -> Iterator[None]:
     """Say which data could not be read, and what to do, instead of what Lance says."""
     try:
         yield
-    except (ValueError, OSError) as error:
-        if isinstance(error, SamespaceError):
+    except BaseException as error:
+        if isinstance(error, SamespaceError) or not (isinstance(error, ValueError | OSError) or _is_panic(error)):
             raise
         first = (str(error).splitlines() or ["unreadable"])[0]
         raise CorruptFile(
             f"{uri} cannot be read at version {version}: {first:.200}; restore it from a backup"
         ) from error
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether Lance ran into what its own code holds for impossible, such as a manifest with a flipped bit."""
+    return type(error).__name__ == "PanicException"  # a class that nothing exports, and no `Exception`
 
 
 @contextmanager
@@ -68,6 +73,15 @@ def _writing(uri: str) -> Iterator[None]:
         raise Unavailable(
             f"{uri} cannot be written: {first:.200}; nothing was stored: mend that and try again"
         ) from error
+
+
+def _refuse_another(uri: str, before: int, after: int) -> None:
+    """Refuse a state that holds more than our own write.
+
+    Whoever lost the database's lock with its connection may still write, and Lance puts our write on top of that.
+    """
+    if after != before + 1:
+        raise Unavailable(f"another process wrote to {uri} at the same time; nothing was stored: try again")
 
 
 class OpenDatasets:
@@ -162,6 +176,7 @@ class Dataset:
                 _forget_old(base)
             operation = lance.LanceOperation.Append(fragments)
             grown = lance.LanceDataset.commit(self.uri, operation, read_version=base.version)
+            _refuse_another(self.uri, base.version, grown.version)
             if crowded:  # files of `_WHOLE_FILE_ROWS` are left alone, so a row is rewritten a bounded number of times
                 grown.optimize.compact_files(target_rows_per_fragment=_WHOLE_FILE_ROWS)
             return int(grown.version)
@@ -173,7 +188,9 @@ class Dataset:
             return version, 0
         with _writing(self.uri):
             base = self._rolled_back(version)
+            before = base.version
             base.delete(pc.field("id").isin(gone))
+            _refuse_another(self.uri, before, base.version)
             return int(base.version), len(gone)
 
     def _rolled_back(self, version: int) -> Any:

@@ -106,24 +106,27 @@ class Graph:
     def way(
         self, query: str, gallery: str, steps: Sequence[str], stored: Sequence[str], *, beside: bool = False
     ) -> Path | None:
-        """The way that takes these steps on the query side and those on the stored side; None if there is none."""
+        """The way of `meet` that takes these steps on the query side and those on the stored side; None if none does."""
         if beside and not stored and len(steps) == 1:
             for edge in self._beside.get((query, gallery), ()):
                 if edge.id == steps[0]:
                     return Path(query, gallery, gallery, (edge.id,), (), (edge.kind,))
         left, right = self._followed(query, steps), self._followed(gallery, stored)
-        if left is None or right is None or left.end != right.end:
+        if left is None or right is None or left.end != right.end or not _first_meet(left, right):
+            return None
+        if len(left.edges) + len(right.edges) > _MOST_MAPS:
             return None
         return Path(query, gallery, left.end, left.ids, right.ids, left.kinds + right.kinds)
 
     def _followed(self, start: str, steps: Sequence[str]) -> _Chain | None:
-        """The chain of these steps; None where one of them does not begin where the last one ended."""
-        chain = _Chain(start)
+        """The chain of these steps; None where one does not begin where the last one ended, or comes back to a space."""
+        chain, seen = _Chain(start), {start}
         for step in steps:
             edge = _cut(chain.end, step) if step.startswith("[:") else self._edges.get(step)
-            if edge is None or edge.source != chain.end:
+            if edge is None or edge.source != chain.end or edge.target in seen:
                 return None
             chain = chain.to(edge)
+            seen.add(edge.target)
         return chain
 
     def _reach(self, start: str, goal: str, ends: Mapping[str, int]) -> Callable[[int], list[_Chain]]:

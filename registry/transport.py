@@ -25,6 +25,7 @@ Content = Callable[[], Iterable[bytes]]
 _REPEATS = 4
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0
 _CONNECT_S = 5.0
+_LONGEST_SILENCE_S = 3600.0  # between two lines: measuring one pair of versions of a large benchmark takes a while
 _TRIED_AGAIN = (429, 502, 503, 504)
 
 
@@ -68,7 +69,7 @@ class Transport:
         """A request of JSON and its answer. A POST is repeated only if it has an idempotency key."""
         repeatable = method != "POST" or key is not None
         answer = self._repeated(lambda: self._whole(method, path, query, key, json=body), repeatable)
-        return answer.json() if answer.content else None
+        return wire.json_object(answer.content or b"{}")
 
     def send(
         self, method: str, path: str, content: Content, *, kind: str, query: Mapping[str, Any] | None = None,
@@ -89,7 +90,7 @@ class Transport:
         self, method: str, path: str, *, query: Mapping[str, Any] | None = None, content: Content | None = None
     ) -> Iterator[tuple[pa.RecordBatch, dict[str, Any]]]:
         """The batches of an answer as they come. Asked for again until it begins, not once it has begun."""
-        headers = {"Content-Type": wire.ARROW} if content else None
+        headers = {"Accept-Encoding": "identity", **({"Content-Type": wire.ARROW} if content else {})}  # it is read raw
 
         def begin() -> httpx.Response:
             with self._translated():
@@ -109,7 +110,8 @@ class Transport:
 
     def lines(self, path: str, body: Any) -> Iterator[str]:
         """The lines of an answer to a POST of JSON as they come."""
-        with self._translated(), self._http.stream("POST", path, json=body, timeout=None) as answer:
+        patience = httpx.Timeout(_LONGEST_SILENCE_S, connect=_CONNECT_S)
+        with self._translated(), self._http.stream("POST", path, json=body, timeout=patience) as answer:
             if answer.status_code >= 400:
                 answer.read()
             yield from _checked(answer).iter_lines()
@@ -176,12 +178,13 @@ def _checked(answer: httpx.Response) -> httpx.Response:
     try:
         told = answer.json()["error"]
         error: SamespaceError = wire.error_of(told)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         error = Unavailable(
             f"{answer.request.url.host} answers {answer.status_code}: is this the address of a samespace server?"
         )
-    if answer.status_code in _TRIED_AGAIN and answer.headers.get("Retry-After", "").isdecimal():
-        error.retry_after = int(answer.headers["Retry-After"])  # type: ignore[attr-defined]
+    wait = answer.headers.get("Retry-After", "")
+    if answer.status_code in _TRIED_AGAIN and wait.isdecimal() and len(wait) < 10:
+        error.retry_after = int(wait)  # type: ignore[attr-defined]
     raise error
 
 

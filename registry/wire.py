@@ -12,6 +12,7 @@ import math
 import struct
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -21,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from registry import errors
-from registry.errors import InvalidInput, SamespaceError, TooLarge
+from registry.errors import InvalidInput, SamespaceError, TooLarge, Unavailable
 from registry.vectors import Array
 
 __all__ = ["ARROW", "error_of", "from_json", "matrix", "read", "said", "to_json", "vectors", "write"]
@@ -69,8 +70,37 @@ def _names(cls: type[Any]) -> tuple[str, ...]:
 
 def from_json(cls: Callable[..., T], data: Any) -> T:
     """The dataclass `cls` of what `to_json` made of it; fields that are not known here, of a newer server, are ignored."""
-    made: T = _decoded(cls, data)
+    with understood(getattr(cls, "__name__", "what was asked for")):
+        made: T = _decoded(cls, data)
     return made
+
+
+def json_object(text: str | bytes) -> dict[str, Any]:
+    """A JSON object that an answer holds; a field that it lacks is `Unavailable` too."""
+    with understood("JSON object"):
+        return _Object(json.loads(text))
+
+
+class _Object(dict[str, Any]):
+    def __missing__(self, key: str) -> Any:
+        raise Unavailable(f"the answer lacks {key!r:.80}: is this a samespace server of this release?")
+
+
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Say that an answer is something else than `what`, in whatever way reading it fails.
+
+    Raises:
+        Unavailable: the other side is broken, or no samespace server.
+    """
+    try:
+        yield
+    except SamespaceError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise Unavailable(
+            f"the answer is no {what} ({_first_line(error)}): is this a samespace server of this release?"
+        ) from error
 
 
 @cache

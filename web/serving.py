@@ -30,6 +30,7 @@ _TIMEOUT_S = 120  # of a worker that does not even run its loop
 _KEEP_S = 75  # an idle connection: longer than the pools of clients and proxies keep theirs, so that they end it
 _LINE_BYTES, _HEADERS, _HEADER_BYTES = 8190, 64, 8190
 _RANGES = {"port": (1, 65535), "workers": (1, 64), "threads": (2, 512), "body_mb": (1, 1 << 24)}
+_STOP_SENDING = "samespace-stop-sending"
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -123,7 +124,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         from web import create_app
 
         try:
-            return create_app(self._home, database=self._database, settings=self._settings)
+            app = create_app(self._home, database=self._database, settings=self._settings)
+            app.extensions[_STOP_SENDING] = registry_of(app).send_in_background(self._settings)
+            return app
         except SamespaceError as error:
             # Gunicorn prints this one error as a line, without a traceback, and stops instead of forking again.
             raise AppImportError(f"samespace: {error}") from error
@@ -135,8 +138,9 @@ def _announce(server: Any) -> None:
 
 
 def _close(_arbiter: Any, worker: Any) -> None:
-    """Let a worker that ends give its database connections back."""
+    """Let a worker that ends stop sending to webhooks, and give its database connections back."""
     if worker.app.callable is not None:
+        worker.app.callable.extensions[_STOP_SENDING]()
         registry_of(worker.app.callable).close()
 
 

@@ -49,6 +49,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         conn.close = _nothing
         return False
 
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Take new connections or not; when the server stops, refuse them, where gunicorn would let them wait."""
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                listener.close()
+
     def murder_keepalived(self) -> None:
         """Close idle connections that are over their time; when the server stops, all: nothing runs on them."""
         self._expire(self.keepalived_conns)

@@ -106,6 +106,10 @@ def _select(*, whole: bool = False) -> Select[VersionRow]:
 def find(session: Session, ref: str, *, whole: bool = False) -> VersionRow:
     """The row of `products/2` or `products@champion`; NotFound tells what there is instead."""
     parsed = parse_version(ref)
+    # What has a number never changes, and a search asks for the same few versions over and over.
+    found: dict[str, VersionRow] = session.info.setdefault("versions", {})
+    if ref in found and not whole:
+        return found[ref]
     query = _select(whole=whole).where(ModelRow.name == parsed.model)
     if parsed.number is not None:
         query = query.where(VersionRow.number == parsed.number)
@@ -119,6 +123,8 @@ def find(session: Session, ref: str, *, whole: bool = False) -> VersionRow:
             f"there is no version {ref}: "
             + (f"{parsed.model} has {', '.join(have)}" if have else f"model {parsed.model} is not registered")
         )
+    if parsed.number is not None:
+        found[ref] = row
     return row
 
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from registry.descriptions import check_depth
 from registry.errors import BadVector, DimensionMismatch, InvalidInput, MissingExtra
 from registry.vectors import Array, normalize
 
@@ -59,6 +60,9 @@ class Transform(ABC):
     target: SpaceTag | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.report, Mapping):
+            raise InvalidInput(f"report must be a mapping of what was measured, got {self.report!r:.80}")
+        check_depth("a report", self.report)
         object.__setattr__(self, "report", MappingProxyType(deepcopy(dict(self.report))))
 
     @property

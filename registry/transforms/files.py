@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from registry.errors import CorruptFile, InvalidInput, MissingExtra
+from registry.errors import CorruptFile, MissingExtra
 from registry.transforms.base import SpaceTag, Transform, digest_of, unpacked
 from registry.transforms.linear import Affine, LowRank, Orthogonal, Prefix
 from registry.transforms.mlp import Mlp
@@ -49,5 +49,5 @@ def loads(data: bytes, *, name: str = "transform") -> Transform:
     try:
         ends = {end: SpaceTag(**header[end]) if header[end] else None for end in ("source", "target")}
         return kind._build(arrays, header, normalize=header["normalize"], report=header["report"], **ends)
-    except (KeyError, TypeError, InvalidInput) as error:
+    except (KeyError, TypeError, ValueError) as error:  # InvalidInput is a ValueError
         raise CorruptFile(f"{name} does not hold what a {kind.kind} transform needs: {error!r}") from error

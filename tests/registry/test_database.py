@@ -256,6 +256,7 @@ def test_a_reader_is_not_held_up_by_a_writer_and_sees_no_half(lite, home):
             assert other.models() == []
 
 
+@pytest.mark.embedded
 def test_a_reading_session_is_one_snapshot(reg):
     database = reg._home.database
     with database.reading() as session:
@@ -274,6 +275,7 @@ def write(database, statements, *, then=None):
             raise then
 
 
+@pytest.mark.embedded
 def test_a_failed_write_leaves_nothing(reg):
     database = reg._home.database
     with pytest.raises(KeyboardInterrupt):
@@ -332,8 +334,8 @@ def test_a_home_that_cannot_be(tmp_path):
     for home in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InvalidInput, match="cannot be a registry's home"):
             connect(home)
-    with pytest.raises(Unavailable, match="folder"):
-        connect("http://host:1")
+    with pytest.raises(InvalidInput, match="a server has its own database"):
+        connect("http://host:1", database="sqlite://")
 
 
 def test_the_registry_says_where_it_is_and_nothing_more(lite, home):

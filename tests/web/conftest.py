@@ -152,7 +152,7 @@ class Server:
                 time.sleep(0.1)
         raise AssertionError(f"no answer: {self.log.read_text()}")
 
-    def stop(self, seconds=20):
+    def stop(self, seconds=60):
         """Tell it to stop, as a service manager does; its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)

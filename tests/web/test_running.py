@@ -87,8 +87,8 @@ def test_a_stream_ends_before_the_server_does(serving):
     got += answer.read()
     assert got == b"".join(b"%d\n" % n for n in range(10))
     begun = time.monotonic()
-    assert server.process.wait(10) == 0
-    assert time.monotonic() - begun < 5  # the idle connection, which would live for 75 s, keeps nobody waiting
+    assert server.process.wait(60) == 0
+    assert time.monotonic() - begun < 20  # the idle connection does not keep it waiting for all of its 30 s
     idle.close()
     running.close()
 
