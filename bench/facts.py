@@ -32,6 +32,7 @@ from registry.errors import Incompatible
 from registry.listing import Kind
 from registry.paths import Edge, Graph
 from registry.services import paths
+from registry.services.graphs import Graphs
 from registry.tables import (
     AliasRow,
     AnchorSetRow,
@@ -267,7 +268,7 @@ def _calls(reg: Registry, size: Size, rng: np.random.Generator) -> Iterator[tupl
         return _ref(size, version(size.spaces)), _ref(size, version(size.spaces))
 
     def anew() -> None:
-        reg._home.graphs.forget()
+        reg._home.graphs = Graphs()
         _resolved(reg, paths.best_meeting, *pair())
 
     yield "version('model@alias')", lambda: reg.version(f"{_model(version(size.models))}@champion")

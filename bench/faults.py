@@ -554,7 +554,7 @@ def _verify_versions(reg: Connection, ledger: Ledger) -> None:
     assert [v.number for v in found] == list(range(1, len(found) + 1)), "version numbers have gaps or repeats"
     by = {v.tags["by"]: v.number for v in found}
     assert len(by) == len(found), "a version was registered twice"
-    assert by.keys() <= {o.subject for o in operations}
+    assert by.keys() <= {o.subject for o in operations}, "a version is nobody's"
     for operation in operations:
         for number in ledger.answers.get(operation, []):
             assert by.get(operation.subject) == number, f"{operation} was acknowledged, found {by}"

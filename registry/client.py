@@ -709,7 +709,7 @@ def _batch_stream(batches: Iterable[Batch], done: Bar) -> Iterator[bytes]:
                 done(len(part))
             batch = next(waiting, None)
 
-    return wire.write(schema, parts())
+    return wire.write(schema, parts(), answer=False)
 
 
 def _with_labels(batch: Batch) -> pa.Table:

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,9 @@ class Database:
             raise Unavailable(
                 f"cannot open {self.url.render_as_string(hide_password=True)}: {_first_line(error.orig)}"
             ) from error
-        except DatabaseError as error:
+        except (DatabaseError, UnicodeDecodeError) as error:
             raise CorruptFile(
-                f"{self.url.render_as_string(hide_password=True)} is no database: {_first_line(error.orig)}"
+                f"{self.url.render_as_string(hide_password=True)} is no database: {_first_line(getattr(error, 'orig', error))}"
             ) from error
 
     def ensure(self) -> None:
@@ -169,6 +170,12 @@ def _explained() -> Iterator[None]:
     except (DataError, UnicodeEncodeError, OverflowError) as error:
         raise InvalidInput(
             f"the database cannot hold this value ({_first_line(getattr(error, 'orig', error))}): mend or shorten it"
+        ) from error
+    except (DatabaseError, UnicodeDecodeError, JSONDecodeError) as error:  # what SQLite says of a damaged page
+        if isinstance(error, DatabaseError) and type(error) is not DatabaseError:
+            raise
+        raise CorruptFile(
+            f"the database is damaged ({_first_line(getattr(error, 'orig', error))}): restore it from a backup"
         ) from error
 
 

@@ -174,8 +174,13 @@ def rows_of(dim: int, itemsize: int = 4) -> int:
     return max(1, BATCH_BYTES // (dim * itemsize))
 
 
-def write(schema: pa.Schema, batches: Iterable[tuple[pa.RecordBatch, Mapping[str, Any]]]) -> Iterator[bytes]:
-    """The pieces of a stream of batches, each with what is to be said of it; an error ends the stream and is said in it."""
+def write(
+    schema: pa.Schema, batches: Iterable[tuple[pa.RecordBatch, Mapping[str, Any]]], *, answer: bool = True
+) -> Iterator[bytes]:
+    """The pieces of a stream of batches, each with what is to be said of it.
+
+    An error that `batches` raises ends an answer, and is said in it; it breaks a request off.
+    """
     sink = _Pieces()
     writer = pa.ipc.new_stream(sink, schema)
     yield from sink.taken()
@@ -184,6 +189,8 @@ def write(schema: pa.Schema, batches: Iterable[tuple[pa.RecordBatch, Mapping[str
             writer.write_batch(batch, custom_metadata={"samespace": json.dumps(about)} if about else None)
             yield from sink.taken()
     except SamespaceError as error:
+        if not answer:
+            raise
         writer.write_batch(_empty(schema), custom_metadata={"samespace": json.dumps({"error": said(error)})})
     writer.close()
     yield from sink.taken()
@@ -225,9 +232,11 @@ class _Pieces(io.RawIOBase):
 
 
 def read(
-    source: Any, *, check: Callable[[pa.Schema], None] | None = None
+    source: Any, *, check: Callable[[pa.Schema], None] | None = None, answer: bool = True
 ) -> Iterator[tuple[pa.RecordBatch, dict[str, Any]]]:
     """The batches of a stream, each with what is said of it. `source` has `read(n)`, or is bytes.
+
+    An `answer` may end with an error that the server met, which is raised; in a request that is a mistake like others.
 
     Nothing is believed: a schema that `check` refuses, compressed or oversized batches and lengths that do not fit are
     refused before memory is taken for them.
@@ -250,7 +259,10 @@ def read(
     except (pa.ArrowException, OSError, ValueError) as error:  # also names of columns that are no text
         raise InvalidInput(f"this is no Arrow stream: {_first_line(error)}") from error
     while (message := _message(source, start)) is not None:
-        yield _batch(message)
+        batch, about = _batch(message)
+        if "error" in about:
+            raise error_of(about["error"]) if answer else InvalidInput("the sender of the Arrow stream gave up")
+        yield batch, about
 
 
 def _batch(message: Array) -> tuple[pa.RecordBatch, dict[str, Any]]:
@@ -264,8 +276,6 @@ def _batch(message: Array) -> tuple[pa.RecordBatch, dict[str, Any]]:
         raise InvalidInput(f"a batch of the Arrow stream cannot be read: {_first_line(error)}") from error
     if not isinstance(about, dict):
         raise InvalidInput(f"what is said of a batch of the Arrow stream is no JSON object: {about!r:.80}")
-    if "error" in about:
-        raise error_of(about["error"])
     return batch, about
 
 

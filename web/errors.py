@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 from flask import Flask, Response, current_app, jsonify, make_response, render_template, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Response as BaseResponse
 
-from registry import errors
+from registry import errors, wire
 from web.observing import note_error, request_id
 
 __all__ = ["STATUS", "for_programs", "install", "status_of"]
@@ -60,7 +61,7 @@ def _on_known(error: errors.SamespaceError) -> Response:
     status = status_of(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         current_app.logger.error("%s %s: %s", request.method, request.path, error)
-    response = _answer(status, error.code, str(error))
+    response = _answer(status, **wire.said(error))
     if isinstance(error, errors.Unavailable):
         response.headers["Retry-After"] = _RETRY_AFTER_S
     if isinstance(error, errors.TooMany):
@@ -94,10 +95,10 @@ def _on_unexpected(error: Exception) -> Response:
     )
 
 
-def _answer(status: HTTPStatus, code: str, message: str) -> Response:
+def _answer(status: HTTPStatus, code: str, message: str, **more: Any) -> Response:
     """JSON for programs, a small page for people."""
     note_error(code)
     if for_programs():
-        error = {"code": code, "message": message, "request_id": request_id()}
+        error = {"code": code, "message": message, **more, "request_id": request_id()}
         return make_response(jsonify(error=error), status)
     return make_response(render_template("error.html", status=status, code=code, message=message), status)

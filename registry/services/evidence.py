@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ScalarSelect, select
+from sqlalchemy import ColumnElement, false, func, select
 from sqlalchemy.orm import Session, aliased, defaultload
 
 from registry.errors import InvalidInput, NotFound
@@ -82,7 +82,7 @@ def _standing(session: Session, benchmark: int, label: str, ids: Mapping[str, in
         EvaluationRow.query_id.in_(ids.values()),
         EvaluationRow.gallery_id.in_(ids.values()),
         EvaluationRow.metric.in_(DECIDING_METRICS),
-        EvaluationRow.measurement == _newest_measurement(),
+        _is_newest(),
     )
     refs = {number: ref for ref, number in ids.items()}
     return _best((refs[query], refs[gallery], *rest) for query, gallery, *rest in session.execute(cells))
@@ -131,7 +131,7 @@ def evaluations(
     if measurement is not None:
         whole = whole.where(EvaluationRow.measurement == measurement)
     else:
-        whole = whole.where(EvaluationRow.measurement == _newest_measurement())
+        whole = whole.where(_is_newest())
     for column, ids in ((EvaluationRow.query_id, queries), (EvaluationRow.gallery_id, stored)):
         if ids is not None:
             whole = whole.where(column.in_(ids))
@@ -148,15 +148,16 @@ def evaluations(
     return pages.read(session, whole, _to_evaluation, of="evaluations", keys=keys, after=after, limit=limit)
 
 
-def _newest_measurement() -> ScalarSelect[str]:
-    """The newest measurement of a row's pair of versions, looked up for each row, so that a page looks up its own only.
+def _is_newest() -> ColumnElement[bool]:
+    """Whether a cell is of its pair's newest measurement, looked up cell by cell: a page looks up its own only.
 
     A measurement stores all cells of a pair one after the other, so the newest cell tells the newest measurement.
     """
     other = aliased(EvaluationRow)
     same = [getattr(other, key) == getattr(EvaluationRow, key) for key in _PAIR]
-    newest = select(other.measurement).where(*same).order_by(other.id.desc()).limit(1)
-    return newest.correlate(EvaluationRow).scalar_subquery()
+    newest = select(other.measurement).where(*same).order_by(other.id.desc()).limit(1).correlate(EvaluationRow)
+    # Without `coalesce` PostgreSQL takes that for a rare coincidence, and for one page looks at every cell there is.
+    return func.coalesce(EvaluationRow.measurement == newest.scalar_subquery(), false())
 
 
 def matrix(session: Session, benchmark: str, *, metric: str, label: str | None) -> Matrix:

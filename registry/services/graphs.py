@@ -31,7 +31,3 @@ class Graphs:
             kept = size, transforms.graph(session)
             self._kept = kept  # both at once: threads share this
         return kept[1]
-
-    def forget(self) -> None:
-        """Build it anew next time."""
-        self._kept = None

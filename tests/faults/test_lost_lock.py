@@ -37,7 +37,7 @@ def test_what_another_wrote_without_the_lock_never_counts(lite, monkeypatch, wri
 
     with monkeypatch.context() as patch:
         patch.setattr(gallery.Dataset, "_rolled_back", rolled_back)
-        with pytest.raises(Unavailable, match="another process wrote to .* nothing was stored: try again"):
+        with pytest.raises(Unavailable, match=r"another process wrote to .* nothing was stored: try again"):
             attempt()
     assert lite.search("g", np.eye(2), version="m/1", k=3).ids.tolist() == [["a", "b", ""], ["b", "a", ""]]
     assert lite.gallery("g").items == 2

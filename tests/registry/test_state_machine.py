@@ -1,32 +1,41 @@
-"""A gallery against a plain dict, through any order of appends, deletes, reads and reopenings."""
+"""A registry against plain dicts, through any order of writes, repeated requests, reads and reopenings."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from registry import connect
-from registry.errors import AlreadyExists, NotFound
+from registry.errors import AlreadyExists, InvalidInput, NotFound
 from registry.transforms import Affine
+from tests.conftest import serving
 
 IDS = [f"i{n}" for n in range(12)] + ["it's", "ü", " "]
 VERSIONS = ["m/1", "m/2"]
+KEYS = st.sampled_from(["k1", "k2", "k3"])
+ALIASES = ["champion", "old"]
 TURN = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], np.float32)  # m/2 is m/1 with its dimensions in another order
 
 
-class GalleryMachine(RuleBasedStateMachine):
-    """`stored[version][id]` is what the registry must hold."""
+class RegistryMachine(RuleBasedStateMachine):
+    """`stored[version][id]` is what the gallery must hold, `line` and `aliases` what the registry knows of a model."""
+
+    def connect(self):
+        """The registry, whose closing is left to `self.opened`."""
+        return self.opened.enter_context(connect(self.folder / "home"))
 
     @initialize()
     def make(self):
-        self.folder = Path(tempfile.mkdtemp())
-        self.reg = connect(self.folder / "home")
+        self.folder, self.opened = Path(tempfile.mkdtemp()), ExitStack()
+        self.reg = self.connect()
         for _ in VERSIONS:
             self.reg.register_version("m", dim=3, metric="l2")
         self.reg.create_gallery("g")
@@ -36,11 +45,28 @@ class GalleryMachine(RuleBasedStateMachine):
             )
         self.stored = {v: {} for v in VERSIONS}
         self.made = 0
+        self.line, self.aliases = [], {}
+        self.asked = {}  # key -> what was asked under it, and the answer
 
     def teardown(self):
         if hasattr(self, "reg"):
-            self.reg.close()
+            self.opened.close()
             shutil.rmtree(self.folder)
+
+    def once(self, key, asked, do):
+        """Whether `do(key)` is to change anything: it was not asked before. Holds its answer against the first one."""
+        if key not in self.asked:
+            answer = do(key)
+            if key:
+                self.asked[key] = (asked, answer)
+            return answer
+        before, answer = self.asked[key]
+        if before == asked:
+            assert do(key) == answer
+        else:
+            with pytest.raises(InvalidInput, match="was used for another request"):
+                do(key)
+        return None
 
     def vectors(self, n):
         """Vectors that were never given before, so that a mistaken row cannot pass."""
@@ -53,25 +79,58 @@ class GalleryMachine(RuleBasedStateMachine):
         turn = TURN if wanted == "m/2" else TURN.T
         return {id: x @ turn for id, x in self.stored[other].items()} | self.stored[wanted]
 
-    @rule(version=st.sampled_from(VERSIONS), ids=st.lists(st.sampled_from(IDS), min_size=1, max_size=6, unique=True))
-    def append(self, version, ids):
+    @rule(
+        version=st.sampled_from(VERSIONS),
+        ids=st.lists(st.sampled_from(IDS), min_size=1, max_size=6, unique=True),
+        key=st.none() | KEYS,
+        cut=st.none() | st.integers(1, 5),
+    )
+    def append(self, version, ids, key, cut):
         x = self.vectors(len(ids))
         taken = [id for id in ids if id in self.stored[version]]
+
+        def do(key):
+            if cut is None:
+                return self.reg.append("g", version=version, ids=ids, vectors=x, key=key)
+            parts = [(ids[i], x[i], None) for i in (slice(None, cut), slice(cut, None)) if ids[i]]
+            return self.reg.append_parts("g", version=version, parts=parts, key=key)
+
         try:
-            self.reg.append("g", version=version, ids=ids, vectors=x)
+            answer = self.once(key, ("append", version, ids), do)
         except AlreadyExists as error:
             assert repr(taken[0]) in str(error)  # noqa: PT017
         else:
-            assert taken == []
-            self.stored[version].update(zip(ids, x, strict=True))
+            if answer is not None:
+                assert (taken, answer) == ([], len(ids))
+                self.stored[version].update(zip(ids, x, strict=True))
 
-    @rule(ids=st.lists(st.sampled_from(IDS), max_size=5))
-    def delete(self, ids):
+    @rule(ids=st.lists(st.sampled_from(IDS), max_size=5), key=st.none() | KEYS)
+    def delete(self, ids, key):
+        key = key if ids else None  # a client does not even ask to delete nothing
         there = {id for id in ids if any(id in held for held in self.stored.values())}
-        assert self.reg.delete("g", ids) == len(there)
-        for held in self.stored.values():
-            for id in there:
-                held.pop(id, None)
+        answer = self.once(key, ("delete", ids), lambda key: self.reg.delete("g", ids, key=key))
+        if answer is not None:
+            assert answer == len(there)
+            for held in self.stored.values():
+                for id in there:
+                    held.pop(id, None)
+
+    @rule(dim=st.integers(1, 3), key=st.none() | KEYS)
+    def register(self, dim, key):
+        answer = self.once(key, ("register", dim), lambda key: self.reg.register_version("line", dim=dim, key=key).ref)
+        if answer is not None:
+            self.line.append(dim)
+            assert answer == f"line/{len(self.line)}"
+
+    @rule(alias=st.sampled_from(ALIASES), number=st.integers(1, 6))
+    def set_alias(self, alias, number):
+        try:
+            self.reg.set_alias("line", alias, number)
+        except NotFound:
+            assert number > len(self.line)
+        else:
+            assert number <= len(self.line)
+            self.aliases[alias] = number
 
     @rule(version=st.sampled_from(VERSIONS), ids=st.lists(st.sampled_from(IDS), max_size=5))
     def fetch(self, version, ids):
@@ -111,8 +170,8 @@ class GalleryMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.made)
     @rule()
     def reopen(self):
-        self.reg.close()
-        self.reg = connect(self.folder / "home")
+        self.opened.close()
+        self.reg = self.connect()
 
     @invariant()
     def counts_are_right(self):
@@ -122,12 +181,36 @@ class GalleryMachine(RuleBasedStateMachine):
             counted = {s.version: s.rows for s in gallery.segments}
             assert {v: counted.get(v, 0) for v in VERSIONS} == {v: len(held) for v, held in self.stored.items()}
 
+    @rule()
+    def versions_and_aliases(self):
+        model = next((m for m in self.reg.models() if m.name == "line"), None)
+        assert dict(model.aliases if model else {}) == self.aliases
+        found = self.reg.versions("line") if model else []
+        assert [(v.number, v.dim) for v in found] == list(enumerate(self.line, 1))
+        assert {a: v.number for v in found for a in v.aliases} == self.aliases
+        for alias, number in self.aliases.items():
+            assert self.reg.version(f"line@{alias}").number == number
 
-TestGallery = GalleryMachine.TestCase
-TestGallery.settings = settings(
-    max_examples=12,
-    stateful_step_count=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+
+class ServedMachine(RegistryMachine):
+    """The same, as the client of a server sees it."""
+
+    def connect(self):
+        url = self.opened.enter_context(serving(super().connect()))
+        return self.opened.enter_context(connect(url))
+
+
+def _settings(examples):
+    return settings(
+        max_examples=examples,
+        stateful_step_count=25,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+TestRegistry = RegistryMachine.TestCase
+TestRegistry.settings = _settings(12)
+TestServed = ServedMachine.TestCase
+TestServed.settings = _settings(3)

@@ -37,6 +37,7 @@ class Problem(BaseModel):
         message: str
         request_id: str | None = None
         row: int | None = None
+        report: dict[str, Any] | None = None
 
     error: Error
 

@@ -53,7 +53,7 @@ def _declared() -> list[type[BaseModel]]:
 
 @blueprint.before_request
 def once() -> None:
-    """Refuse a parameter that is given twice, where it is no list: which of the two is meant?"""
+    """Refuse a parameter that is given twice where it is no list, since nobody can tell which is meant."""
     for name, values in request.args.lists():
         if len(values) > 1 and name != "versions":
             raise InvalidInput(f"query parameter {name!r:.120} is given {len(values)} times: give it once")

@@ -126,6 +126,7 @@ def versions_of(path: ModelPath, query: Paging) -> Response:
 def register_version(path: ModelPath, body: NewVersion) -> Response:
     """Register the next version of a model, which is created with its first one."""
     caller().require("writer", models=[path.model])
+    covers(*([body.parent] if body.parent else []))
     made = current_registry().register_version(path.model, **body.model_dump(), key=idempotency_key())
     return json_answer(made, 201)
 

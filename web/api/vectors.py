@@ -241,7 +241,7 @@ def _batches(needed: set[str]) -> Iterator[pa.RecordBatch]:
 def _read(check: Callable[[pa.Schema], None]) -> Iterator[pa.RecordBatch]:
     """The batches of the body. An error that its sender tells of is the sender's, whatever it calls it."""
     try:
-        for batch, _ in wire.read(limits.vectors(), check=check):
+        for batch, _ in wire.read(limits.vectors(), check=check, answer=False):
             yield batch
     except SamespaceError as error:
         if status_of(error) < HTTPStatus.INTERNAL_SERVER_ERROR:
