@@ -3,6 +3,8 @@ PYTHON ?= python3
 HOME_DIR ?= ./demo
 SERVE ?= 1
 BIN := .venv/bin
+# Two processes with a thread each; a file stays in one of them, with what it sets up once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help install demo serve client test check format bench clean
 
@@ -29,14 +31,14 @@ client: install  ## the README's client example, from an environment that has th
 	$(BIN)/python -m bench.client_only --home $(HOME_DIR)
 
 test: install  ## the whole test suite
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: install  ## formatting, lint, types, layers, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 format: install  ## format and mend what the linter can
 	$(BIN)/ruff format .

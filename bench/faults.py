@@ -33,7 +33,6 @@ import numpy as np
 from sqlalchemy import NullPool, create_engine, func, make_url, select, text
 from sqlalchemy.orm import configure_mappers
 
-import web
 from registry import checking, connect
 from registry.connecting import Connection
 from registry.embedded import Registry
@@ -668,7 +667,6 @@ def _serve(place: Place, port: int, workers: int) -> None:
     log = os.open(place.root / "server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(log, stream)
-    assert web.create_app  # imported here, in the process that all are forked from
     serve(place.home, Settings(port=port, workers=workers, log_level="warning"), database=place.database)
 
 

@@ -410,7 +410,7 @@ JSON_BODIES: tuple[tuple[str, bytes, str], ...] = (
     ("a BOM", b'\xef\xbb\xbf{"name": 1}', "application/json"),
     ("half a pair", b'{"name": "\\ud800", "key": "\\ud800", "value": "\\ud800", "source": "\\ud800", "dim": 8}', "application/json"),
     ("NUL", b'{"name": "a\\u0000b", "key": "a\\u0000", "value": "\\u0000", "source": "\\u0000", "dim": 8}', "application/json"),
-    ("random bytes", random.Random(0).randbytes(1000), "application/json"),
+    ("random bytes", random.Random(0).randbytes(1000), "application/json"),  # noqa: S311 - repeatable, not secret
     ("10 MB", b'{"name": "' + b"x" * (10 << 20) + b'"}', "application/json"),
 )  # fmt: skip
 """Bodies that no JSON route takes: what is wrong, the bytes, the content type."""

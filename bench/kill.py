@@ -55,6 +55,7 @@ from bench.report import header, table
 from registry import database, gallery, writing
 from registry.database import HEAD, Database, migrations_folder
 from registry.errors import Unavailable
+from registry.inventory import inventory
 from registry.services import operations
 
 __all__ = ["MODES", "Templates", "embedded_round", "served_rounds"]
@@ -62,7 +63,7 @@ __all__ = ["MODES", "Templates", "embedded_round", "served_rounds"]
 MODES = ("SQLite", "PostgreSQL", "SQLite, served", "PostgreSQL, served")
 
 _BATCHES = 60  # a few more, and the gallery's small files are put together
-_WRITING = [Path(module.__file__) for module in (gallery, writing, operations, database)]
+_WRITING = [Path(str(module.__file__)) for module in (gallery, writing, operations, database)]
 _MIGRATING = [Path(database.__file__), *migrations_folder().glob("versions/*.py")]
 _MOST_LINES = {True: 210, False: 3000}  # that a migration runs, and that some ten operations run
 _LONGEST_S = 0.6
@@ -79,10 +80,10 @@ class Templates:
     older: tuple[Template, ...]
 
     @classmethod
-    def make(cls, folder: Path, server: str | None) -> Templates:
+    def make(cls, folder: Path, server: str | None, batches: int = _BATCHES) -> Templates:
         """Made in `folder`, the facts on the PostgreSQL `server` if there is one."""
         now = _empty_place(folder / "now", server)
-        in_process(prepare, now, _BATCHES)
+        in_process(prepare, now, batches)
         older = []
         for revision in _older_revisions():
             place = _empty_place(folder / f"at{revision}", server)
@@ -260,7 +261,8 @@ def _ask(place: Place, name: str, seed: int, stop: threading.Event, wrong: list[
 
     try:
         with place.open() as reg:
-            reg._server._sleep = wait
+            client: Any = reg
+            client._server._sleep = wait
             hand = Hand(reg, place.journal(name), name, chance(seed))
             while not stop.is_set():
                 try:
@@ -294,11 +296,9 @@ def _look(place: Place, name: str) -> dict[str, int]:
 
 def _beyond(place: Place) -> int:
     """How many datasets have states on disk that were never acknowledged, which the next write has to undo."""
-    import lance
+    import lance  # not sooner than `registry.gallery`, which keeps it quiet
 
     with place.embedded() as reg, reg._home.database.reading() as session:
-        from registry.inventory import inventory
-
         stored = inventory(session, reg._home.layout).datasets
     return sum(lance.dataset(str(s.path)).version > s.version for s in stored)
 

@@ -479,8 +479,8 @@ class Client(Lists):
 
     def changes(self, *, limit: int = 100) -> list[Change]:
         """The audit log, newest first."""
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit < 2**31:
-            raise InvalidInput(f"limit must be a whole number of changes, got {limit!r}")
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit < 2**31 - 1:
+            raise InvalidInput(f"limit must be a whole number of rows from 1, got {limit!r:.80}")
         found: list[Change] = []
         after = None
         while len(found) < limit:

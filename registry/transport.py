@@ -35,15 +35,10 @@ class Transport:
     def __init__(
         self, url: str, token: str | None, *, timeout: float, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        parts = urlsplit(url)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.username
-            or parts.query
-            or parts.fragment
-        ):
+        if not _is_address(url):
             raise InvalidInput("a server's address is like http://host:8321, without name, password or query")
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise InvalidInput("the token holds characters that no token has: copy it again")
         self.url = url.rstrip("/")
         self._sleep = sleep
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -165,6 +160,16 @@ class Transport:
             raise Unavailable(
                 f"cannot reach {self.url}: {str(error) or type(error).__name__}; is the server up?"
             ) from error
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port  # raises if it is no port
+    except ValueError:
+        return False
+    more = parts.username or parts.query or parts.fragment
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and not more
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:

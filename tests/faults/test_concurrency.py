@@ -7,7 +7,7 @@ import pytest
 from bench.concurrency import crowd
 from bench.faults import Place, Server, in_process, prepare
 
-PROCESSES, SECONDS = 6, 3
+PROCESSES, SECONDS = 6, 2
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def on_sqlite(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def on_postgres(tmp_path_factory, postgres_server):
-    return Templates.make(tmp_path_factory.mktemp("postgres") / "templates", postgres_server)
+    return Templates.make(tmp_path_factory.mktemp("postgres") / "templates", postgres_server, batches=1)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

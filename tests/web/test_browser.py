@@ -253,3 +253,19 @@ def test_signing_in_on_a_phone_with_contrast(page, guarded, scheme):
     assert page.get_by_role("button", name="Sign out").is_visible()
     assert page.evaluate(CONTRASTS) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_description_of_the_api_reads_on_a_phone(page, said, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto("/api/v1/")
+    summary = page.locator("details.operation summary").first
+    summary.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("details.operation[open] dl.fields").first.is_visible()
+    for element in page.locator("details.operation").all():
+        element.evaluate("e => e.open = true")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate(CONTRASTS) == []
+    assert said == []

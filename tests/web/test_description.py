@@ -21,9 +21,7 @@ def app(tmp_path):
 
 
 def operations(document):
-    return [
-        (method, path, operation) for path, item in document["paths"].items() for method, operation in item.items()
-    ]
+    return [(method, path, operation) for path, item in document["paths"].items() for method, operation in item.items()]
 
 
 def test_it_is_valid_openapi(app):
