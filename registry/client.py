@@ -16,7 +16,7 @@ import pyarrow as pa
 from registry import canaries, transforms, wire
 from registry.batches import Batch, Target, checked, id_column
 from registry.canaries import Canaries, Encode, EncoderCheck, Inputs, check_encoder
-from registry.descriptions import check_description, check_tag
+from registry.descriptions import check_description, check_key, check_tag
 from registry.errors import InvalidInput, NotFound, Unavailable
 from registry.fingerprints import Fingerprint, canonical, fingerprint_of
 from registry.listing import Kind, Lists
@@ -176,7 +176,7 @@ class Client(Lists):
         made = canaries.made(version.ref, inputs, vectors, dim=version.dim)
         data = canaries.dumps(made)
         query = {"ref": version.ref}
-        self._server.send("PUT", "/version/canaries", lambda: [data], kind=_BYTES, query=query, key=key or _new_key())
+        self._server.send("PUT", "/version/canaries", lambda: [data], kind=_BYTES, query=query, key=_key(key))
         return made
 
     def canaries(self, ref: str) -> Canaries:
@@ -259,7 +259,7 @@ class Client(Lists):
         if content is None:
             return 0
         path = f"{_gallery_path(gallery)}/delete"
-        answer = self._server.send("POST", path, content, kind=wire.ARROW, key=key or _new_key()).content
+        answer = self._server.send("POST", path, content, kind=wire.ARROW, key=_key(key)).content
         items: int = wire.json_object(answer)["items"]
         return items
 
@@ -394,9 +394,7 @@ class Client(Lists):
         """Register a map from `source` to `target`. It never changes; its file is checked on every load."""
         data = transform.dumps()
         query = {"source": source, "target": target, "run_id": run_id}
-        answer = self._server.send(
-            "POST", "/transforms", lambda: [data], kind=_BYTES, query=query, key=key or _new_key()
-        )
+        answer = self._server.send("POST", "/transforms", lambda: [data], kind=_BYTES, query=query, key=_key(key))
         return wire.from_json(TransformInfo, wire.json_object(answer.content))
 
     def transforms(self) -> list[TransformInfo]:
@@ -554,7 +552,7 @@ class Client(Lists):
             json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
         except (TypeError, ValueError) as error:  # half a surrogate pair is a ValueError too
             raise InvalidInput(f"a request holds plain JSON values, got {error}: use strings and numbers") from error
-        return self._server.json("POST", path, body=body, key=key or _new_key())
+        return self._server.json("POST", path, body=body, key=_key(key))
 
     def _numbered(self, ref: str) -> Version:
         """A version, asked for once unless an alias names it."""
@@ -607,7 +605,7 @@ class Client(Lists):
                 yield from _batch_stream(batches(), done)
 
         answer = self._server.send(
-            "POST", f"{_gallery_path(gallery)}/append", content, kind=wire.ARROW, query=query, key=key or _new_key(),
+            "POST", f"{_gallery_path(gallery)}/append", content, kind=wire.ARROW, query=query, key=_key(key),
             repeatable=repeatable,
         )  # fmt: skip
         rows: int = wire.json_object(answer.content)["rows"]
@@ -792,5 +790,9 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _new_key() -> str:
-    return uuid4().hex
+def _key(given: str | None) -> str:
+    """The key of a request: the caller's, or a new one."""
+    if given is None:
+        return uuid4().hex
+    check_key(given)
+    return given

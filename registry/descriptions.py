@@ -9,7 +9,7 @@ from registry.errors import InvalidInput
 from registry.refs import check_name
 from registry.vectors import METRICS
 
-__all__ = ["check_depth", "check_description", "check_tag", "check_text"]
+__all__ = ["check_depth", "check_description", "check_key", "check_tag", "check_text"]
 
 _DTYPES = ("float32", "float16")
 _DEEPEST = 32
@@ -73,6 +73,13 @@ def check_tag(key: object, value: object) -> None:
     """Refuse a note that no version can have."""
     check_text(f"tag {key!r:.80}", value, 1000)
     check_name(key, "tag")  # type: ignore[arg-type]  # of another type it is refused too
+
+
+def check_key(key: object) -> None:
+    """Refuse an idempotency key that no HTTP header can carry."""
+    fits = isinstance(key, str) and 0 < len(key) <= 100 and key.isascii() and key.isprintable() and key == key.strip()
+    if not fits:
+        raise InvalidInput(f"an idempotency key is 1 to 100 printable ASCII characters, got {key!r:.120}")
 
 
 def check_text(name: str, text: object, longest: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import delete, text
 from sqlalchemy.orm import Session
 
+from registry.descriptions import check_key
 from registry.errors import InvalidInput
 from registry.services.audit import actor
 from registry.tables import OperationRow, now
@@ -21,7 +22,6 @@ __all__ = ["Once", "done_once", "note", "once", "result"]
 T = TypeVar("T")
 
 _KEPT_FOR = timedelta(days=7)
-_LONGEST_KEY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,11 @@ def once(key: str | None, *asked: Any) -> Once | None:
     """What `asked` (JSON values) may be done once for; None without a key.
 
     Raises:
-        InvalidInput: the key is no text of 1 to 100 printable characters.
+        InvalidInput: the key is no text of 1 to 100 printable ASCII characters.
     """
     if key is None:
         return None
-    if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY or not key.isprintable():
-        raise InvalidInput(
-            f"an idempotency key is a text of 1 to {_LONGEST_KEY} printable characters, got {key!r:.120}"
-        )
+    check_key(key)
     try:
         plain = json.dumps(asked, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:

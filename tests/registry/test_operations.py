@@ -63,7 +63,7 @@ def test_whatever_adds_is_done_once(shop, rows):
     assert [v.ref for v in shop.versions("m")] == ["m/1", "m/2", "m/3"]
 
 
-@pytest.mark.parametrize("key", ["", "x" * 101, "a\nb", 3])
+@pytest.mark.parametrize("key", ["", "x" * 101, "a\nb", 3, "é", " a"])
 def test_a_key_is_a_short_text(lite, rows, key):
     with pytest.raises(InvalidInput, match="idempotency key"):
         lite.create_gallery("g", key=key)
