@@ -140,6 +140,15 @@ class Dataset:
         """The dataset as it was at `version`."""
         return self._opened.get(self.uri, version)
 
+    def check_rows(self, version: int, rows: int) -> None:
+        """Hold what is on disk to the number of rows that was acknowledged; CorruptFile if a part of it is lost."""
+        with _reading(self.uri, version):
+            found = self.at(version).count_rows()
+        if found != rows:
+            raise CorruptFile(
+                f"{self.uri} holds {found} rows at version {version}, {rows} were acknowledged: restore it from a backup"
+            )
+
     def stage(self, table: pa.Table, version: int) -> list[Any]:
         """Write the rows as data files that no version refers to yet; the slow half of an append, outside any lock.
 

@@ -84,6 +84,7 @@ def sources_of(
             ids = dataset.column("id", state) if wanted is None else dataset.known(wanted, state)
             unread.append((error, ids))
             continue
+        dataset.check_rows(segment.lance_version, segment.rows)
         chain = home.chain(steps(path), version.dim, normalize=version.metric == "cosine")
         found.append(Source(dataset, version.ref, segment.lance_version, segment.rows, path, tuple(chain)))
     for why, ids in unread:

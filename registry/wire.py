@@ -31,9 +31,9 @@ ARROW = "application/vnd.apache.arrow.stream"
 """The media type of an Arrow IPC stream."""
 
 LARGEST_MESSAGE = 256 << 20
-"""Bytes of one record batch that a reader takes; writers send about 4 MiB at a time."""
+"""Bytes of one record batch that a reader takes; writers send about 8 MiB at a time."""
 
-BATCH_BYTES = 4 << 20
+BATCH_BYTES = 8 << 20
 
 T = TypeVar("T")
 

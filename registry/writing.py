@@ -106,7 +106,7 @@ def _staged(dataset: Dataset, target: Target, parts: Iterable[Part], state: int)
     labels: list[Mapping[str, pa.Array]] = []
     waiting: list[pa.Table] = []
     try:
-        start = 0
+        start = rows = size = 0
         for part in parts:
             batch = checked(target, *part, start=start)
             _check_same_labels(labels, batch)
@@ -114,9 +114,10 @@ def _staged(dataset: Dataset, target: Target, parts: Iterable[Part], state: int)
             ids.append(batch.ids)
             labels.append(batch.labels)
             waiting.append(batch.table)
-            if sum(map(len, waiting)) >= _STAGED_ROWS or sum(t.nbytes for t in waiting) >= _STAGED_BYTES:
+            rows, size = rows + len(batch.ids), size + batch.table.nbytes  # counted: there may be a part for each row
+            if rows >= _STAGED_ROWS or size >= _STAGED_BYTES:
                 staged.fragments += dataset.stage(pa.concat_tables(waiting), state)
-                waiting = []
+                waiting, rows, size = [], 0, 0
         if waiting:
             staged.fragments += dataset.stage(pa.concat_tables(waiting), state)
         if not ids:

@@ -30,6 +30,7 @@ _KEY = "samespace.tokens"
 _LARGEST_FORM_BYTES = 64 << 10
 _SIGN_IN = "login.page"  # where pages send whoever is not signed in
 _OPEN_PATHS = ("/healthz", "/readyz")  # asked by whatever looks after the server, under whatever name
+_DESCRIPTIONS = ("/api/v1/", "/api/v1/openapi.json")  # which say nothing of what is stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,9 @@ def install(app: Flask) -> None:
 def _identify() -> Response | None:
     if request.endpoint == "static" or request.path in _OPEN_PATHS:
         return None
+    if request.path in _DESCRIPTIONS:
+        _check_host()
+        return None
     found = _caller()
     if found is not None:
         g.caller = found
@@ -110,11 +114,18 @@ def _identify() -> Response | None:
 
 def _caller() -> Caller | None:
     """Who calls; None is a person who has yet to sign in."""
-    if not known_tokens().any():
-        refuse_strangers()
+    if _check_host():
         return Caller(actor(), "admin")
-    refuse_other_hosts(current_settings().host_names)
     return _of_token(known_tokens().of_digest(_bearer())) if for_programs() else _in_session()
+
+
+def _check_host() -> bool:
+    """Refuse who may not even ask; whether everybody else is the user of this machine, as there are no tokens."""
+    if known_tokens().any():
+        refuse_other_hosts(current_settings().host_names)
+        return False
+    refuse_strangers()
+    return True
 
 
 def _bearer() -> str:

@@ -90,13 +90,18 @@ def _locked_model(session: Session, name: str) -> ModelRow:
     return session.scalars(select(ModelRow).where(ModelRow.name == name).with_for_update()).one()
 
 
-def _select(*, whole: bool = False) -> Select[VersionRow]:
-    """Versions with their models; with tags, aliases and parents as well if they are wanted whole."""
+def _select(*, whole: bool = False, one: bool = False) -> Select[VersionRow]:
+    """Versions with their models; with tags, aliases and parents as well if they are wanted whole.
+
+    Of `one` version all that comes in one statement: each takes a millisecond or two to PostgreSQL and back.
+    """
     query = select(VersionRow).join(VersionRow.model).options(contains_eager(VersionRow.model))
     if whole:
         query = query.options(
-            selectinload(VersionRow.tags, chunksize=pages.AT_ONCE),
-            selectinload(VersionRow.aliases, chunksize=pages.AT_ONCE).lazyload(AliasRow.version),
+            joinedload(VersionRow.tags) if one else selectinload(VersionRow.tags, chunksize=pages.AT_ONCE),
+            (
+                joinedload(VersionRow.aliases) if one else selectinload(VersionRow.aliases, chunksize=pages.AT_ONCE)
+            ).lazyload(AliasRow.version),
             # An inner join inside the outer one makes SQLite read all versions.
             joinedload(VersionRow.parent).joinedload(VersionRow.model, innerjoin=False),
         )
@@ -110,13 +115,13 @@ def find(session: Session, ref: str, *, whole: bool = False) -> VersionRow:
     found: dict[str, VersionRow] = session.info.setdefault("versions", {})
     if ref in found and not whole:
         return found[ref]
-    query = _select(whole=whole).where(ModelRow.name == parsed.model)
+    query = _select(whole=whole, one=True).where(ModelRow.name == parsed.model)
     if parsed.number is not None:
         query = query.where(VersionRow.number == parsed.number)
     else:
         same = (AliasRow.version_id == VersionRow.id) & (AliasRow.model_id == ModelRow.id)
         query = query.join(AliasRow, same).where(AliasRow.name == parsed.alias)
-    row = session.scalar(query)
+    row = session.scalars(query).unique().one_or_none()
     if row is None:
         have = [v.ref for v in session.scalars(_select().where(ModelRow.name == parsed.model).limit(20))]
         raise NotFound(

@@ -31,8 +31,8 @@ def test_a_code_is_its_own_and_leads_back(cls):
 def test_the_codes_are_those_that_clients_know():
     assert sorted(c.code for c in CLASSES) == [
         "already_exists", "bad_name", "bad_vector", "corrupt_file", "dimension_mismatch", "duplicate_id", "error",
-        "incompatible", "invalid_input", "migration_needed", "missing_extra", "not_found", "not_worth_it", "unavailable",
-        "unmeasured",
+        "incompatible", "invalid_input", "migration_needed", "missing_extra", "not_allowed", "not_found", "not_signed_in",
+        "not_worth_it", "too_large", "too_many", "unavailable", "unmeasured",
     ]  # fmt: skip
 
 

@@ -177,7 +177,7 @@ def test_frozen_rows_cannot_be_replaced_either(reg, rows):
 BAD = [
     {"dim": 0}, {"dim": -1}, {"dim": 65537}, {"dim": 4.0}, {"dim": True}, {"dim": "4"}, {"dim": None},
     {"metric": "euclid"}, {"metric": ""}, {"metric": None}, {"dtype": "int8"}, {"dtype": "float64"},
-    {"fingerprint": {"x": object()}}, {"fingerprint": {"x": float("nan")}}, {"fingerprint": {"x": {1, 2}}},
+    {"fingerprint": {"x": len}}, {"fingerprint": {"x": float("nan")}}, {"fingerprint": {"x": {1, 2}}},
     {"fingerprint": {1: "a", "b": 2}}, {"tags": {"UPPER": "x"}}, {"tags": {"": "x"}},
     {"parent": "m"}, {"parent": "m/0"}, {"parent": "m/1[:2]"}, {"parent": "m/1; DROP TABLE versions"},
 ]  # fmt: skip

@@ -30,6 +30,8 @@ from registry.tables import WebhookRow
 from registry.transforms import Affine
 from registry.types import EVENTS
 
+pytestmark = pytest.mark.embedded  # the sender works on the database
+
 SECRET = "correct horse battery staple"  # noqa: S105 - of these tests alone
 LOCAL = ["127.0.0.1"]
 

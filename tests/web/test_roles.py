@@ -97,10 +97,7 @@ def test_every_route_refuses_who_may_not(app, ask):
         address = path.removeprefix("/api/v1").format(**PATHS)
         assert ask(None, method, address, **sample(path, operation)).status_code == 401, (method, path)
         writes = method != "GET" and path not in READS
-        if path in ADMIN:
-            lesser = ("reader", "writer")
-        else:
-            lesser = ("reader",) if writes else ()
+        lesser = ("reader", "writer") if path in ADMIN else ("reader",) if writes else ()
         for who in lesser:
             answer = ask(who, method, address, **sample(path, operation))
             assert (answer.status_code, answer.json["error"]["code"]) == (403, "not_allowed"), (method, path, who)
