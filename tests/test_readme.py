@@ -18,7 +18,7 @@ def block(language, containing):
 
 
 def test_the_python_lines(tmp_path):
-    code = block("python", "connect(")
+    code = block("python", 'connect("./home")')
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
@@ -30,7 +30,7 @@ def test_the_python_lines(tmp_path):
 
 
 def test_the_python_lines_need_the_transform_and_the_evaluation(tmp_path):
-    code = block("python", "connect(")
+    code = block("python", 'connect("./home")')
     for missing, error in (("reg.add_transform", "Incompatible"), ("reg.evaluate", "Unmeasured")):
         lines = [line for line in code.splitlines() if not line.startswith((missing, "print(reg.compare"))]
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
