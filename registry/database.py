@@ -59,6 +59,16 @@ class Database:
             yield session
 
     @contextmanager
+    def asking(self) -> Iterator[Session]:
+        """A session for one statement, which sees one state by itself: without the trips that begin and end a snapshot."""
+        if self.engine.dialect.name != "postgresql":
+            with self.reading() as session:
+                yield session
+            return
+        with self._session(self.engine.execution_options(isolation_level="AUTOCOMMIT")) as session:
+            yield session
+
+    @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session that is committed if the block ends well and rolled back if it raises.
 

@@ -153,7 +153,7 @@ class Registry(Lists):
 
     def version(self, ref: str) -> Version:
         """One version: `products/2` or `products@champion`. NotFound if there is none."""
-        with self._home.database.reading() as session:
+        with self._home.database.asking() as session:
             return models.version(session, ref)
 
     def space(self, name: str) -> Space:
