@@ -45,6 +45,7 @@ class Database:
             )
         self.url = parsed
         self.engine = _engine(parsed)
+        self._fixed: dict[str, object] = {}  # of versions by number, what services found that never changes
 
     def __repr__(self) -> str:
         return f"Database({self.url.render_as_string(hide_password=True)})"
@@ -56,6 +57,7 @@ class Database:
         if engine.dialect.name == "postgresql":  # where each statement would otherwise see a state of its own
             engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with self._session(engine) as session:
+            session.info["fixed"] = self._fixed  # it sees what is committed alone, so what it learns stays true
             yield session
 
     @contextmanager

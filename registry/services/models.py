@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -21,6 +22,7 @@ from registry.types import Model, Page, Version
 
 __all__ = [
     "find",
+    "fixed",
     "models",
     "register",
     "set_alias",
@@ -131,6 +133,31 @@ def find(session: Session, ref: str, *, whole: bool = False) -> VersionRow:
     if parsed.number is not None:
         found[ref] = row
     return row
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What is known of a version without its row, and never changes."""
+
+    id: int
+    ref: str
+    dim: int
+    metric: str
+    fingerprint: str
+
+
+def fixed(session: Session, ref: str) -> Fixed:
+    """What never changes of `products/2` or `products@champion`.
+
+    A session that only reads remembers it for those that come after: see `Database.reading`. NotFound as `find` says.
+    """
+    known: dict[str, Fixed] = session.info.get("fixed", {})
+    if ref in known:
+        return known[ref]
+    row = find(session, ref)
+    found = Fixed(row.id, row.ref, row.dim, row.metric, row.fingerprint)
+    known[found.ref] = found  # by its number: an alias moves
+    return found
 
 
 def version(session: Session, ref: str) -> Version:

@@ -64,7 +64,7 @@ def best_meeting(
         lead = best_lead(session, graph, gallery, query, allow_unmeasured=allow_unmeasured)
         return Path(query, gallery, query, (), lead.query, lead.kinds, lead.evidence)
     version, cut = _version(session, query)
-    stored = models.find(session, gallery).id
+    stored = models.fixed(session, gallery).id
 
     def found() -> Iterator[_Found]:
         for cell in _cells(session, (EvaluationRow.query_id == version) & (EvaluationRow.gallery_id == stored)):
@@ -184,7 +184,7 @@ def _version(session: Session, space: str) -> tuple[int | None, Steps]:
     if is_relative(space):
         return None, ()
     cut = prefix_of(space)
-    return models.find(session, cut[0] if cut else space).id, (f"[:{cut[1]}]",) if cut else ()
+    return models.fixed(session, cut[0] if cut else space).id, (f"[:{cut[1]}]",) if cut else ()
 
 
 def _uncut(steps: Steps) -> Steps:

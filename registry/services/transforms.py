@@ -36,8 +36,8 @@ def resolve_space(session: Session, space: str) -> str:
         return anchors.of_space(session, space).space
     cut = prefix_of(space)
     if cut is None:
-        return models.find(session, space).ref
-    row = models.find(session, cut[0])
+        return models.fixed(session, space).ref
+    row = models.fixed(session, cut[0])
     if cut[1] > row.dim:
         raise DimensionMismatch(f"{space} asks for {cut[1]} dimensions, {row.ref} has {row.dim}: ask for fewer")
     return row.ref if cut[1] == row.dim else f"{row.ref}[:{cut[1]}]"
@@ -49,7 +49,7 @@ def space_facts(session: Session, space: str) -> tuple[int, Metric, SpaceTag]:
         found = anchors.of_space(session, space)
         return found.dim, "cosine", SpaceTag(space, fingerprint_digest(anchors.identity(found)))
     cut = prefix_of(space)
-    row = models.find(session, cut[0] if cut else space)
+    row = models.fixed(session, cut[0] if cut else space)
     return cut[1] if cut else row.dim, row.metric, SpaceTag(space, row.fingerprint)  # type: ignore[return-value]
 
 
