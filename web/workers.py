@@ -42,6 +42,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         Closing waits up to 2 s for the client, and gunicorn would wait in the thread that accepts everybody.
         """
         kept = super().handle(conn)
+        while kept and self.alive and _holds_more(conn):
+            kept = super().handle(conn)
         if kept and self.alive:
             return kept
         with contextlib.suppress(OSError):  # already closed
@@ -87,6 +89,15 @@ class Log(Logger):  # type: ignore[misc]
             self.debug("dropped a client that took or sent nothing for %d s", STALL_S)
         else:
             super().exception(msg, *args, **kwargs)
+
+
+def _holds_more(conn: Any) -> bool:
+    """Whether the next request, or a part of it, was read with the end of the last one.
+
+    It is in no socket any more, so the poller would never tell of it. A client that is refused before its body was
+    read may send the next request while the server still reads the rest of that body.
+    """
+    return len(conn.parser.unreader.buf.getbuffer()) > 0
 
 
 def _nothing(*, graceful: bool = False) -> None:

@@ -213,3 +213,16 @@ def test_long_heads_are_refused(server):
             connection.sendall(f"{head}\r\nHost: localhost\r\n\r\n".encode())
             assert connection.recv(4096).split(b" ")[1] in (b"400", b"414", b"431")
     assert json.loads(server.get("/healthz")[2])["status"] == "ok"
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["its body unread", "its body read"])
+def test_a_request_that_comes_with_the_end_of_the_last_one_is_answered(server, refused):
+    path = "/api/v1/models" if refused else "/api/taken"  # 405 before a body is looked at, or taken
+    first = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
+    second = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall((first + second).encode())
+        answers = b""
+        while piece := connection.recv(1 << 16):
+            answers += piece
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"405" if refused else b"200", b"200"]
