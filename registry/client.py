@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import chain
 from typing import Any, Literal, Self, TypeVar
 from uuid import uuid4
 
@@ -744,12 +745,7 @@ def _search_columns(queries: Any, side: Mapping[str, Any] | None) -> dict[str, A
 def _started(found: Iterator[Embeddings]) -> Iterator[Embeddings]:
     """The same, its first block already asked for: what is wrong is said by the call, not by its first use."""
     first = next(found, None)
-    return iter(()) if first is None else _again(first, found)
-
-
-def _again(first: Embeddings, rest: Iterator[Embeddings]) -> Iterator[Embeddings]:
-    yield first
-    yield from rest
+    return iter(()) if first is None else chain([first], found)
 
 
 def _ids_array(column: pa.Array) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -107,8 +106,3 @@ class Home:
             width, directions = (found[-1].target_dim, found[-1].normalize) if found else (dim, normalize)
             found.append(Prefix(from_dim=width, to_dim=int(step[2:-1]), normalize=directions))
         return found
-
-    def forget_transform(self, id: str) -> None:
-        """Remove the file of a transform whose registration failed."""
-        with contextlib.suppress(FileNotFoundError):
-            self.transform_file(id).unlink()

@@ -6,7 +6,7 @@ from flask import request
 
 from registry.errors import InvalidInput
 
-__all__ = ["METRICS", "accept", "metric", "optional", "required", "whole"]
+__all__ = ["METRICS", "accept", "metric", "optional"]
 
 METRICS: dict[str, tuple[str, str]] = {
     "map": ("mAP", "mean average precision: how high all items of the query's class are ranked"),
@@ -33,28 +33,9 @@ def optional(name: str) -> str | None:
     return request.args.get(name) or None
 
 
-def required(name: str) -> str:
-    """The value of a parameter that has to be given."""
-    value = optional(name)
-    if value is None:
-        raise InvalidInput(f"query parameter {name!r} is missing: add ?{name}=…")
-    return value
-
-
 def metric() -> str | None:
     """The parameter `metric`, which must be one that is measured."""
     value = optional("metric")
     if value is not None and value not in METRICS:
         raise InvalidInput(f"metric {value!r:.120} is not known: use one of {', '.join(METRICS)}")
     return value
-
-
-def whole(name: str, *, default: int, most: int) -> int:
-    """A parameter that is a whole number from 1 to `most`."""
-    text = optional(name)
-    if text is None:
-        return default
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-    if not 1 <= number <= most:
-        raise InvalidInput(f"query parameter {name!r} must be a whole number from 1 to {most}, got {text!r:.120}")
-    return number

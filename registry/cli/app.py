@@ -66,7 +66,8 @@ def _one_line(error: click.UsageError) -> click.ClickException:
     if isinstance(error, NoArgsIsHelpError):
         return error
     path = error.ctx.command_path if error.ctx else "samespace"
-    return _Misuse(f"{error.format_message().rstrip('.')}; see '{path} --help'")
+    said = " ".join(error.format_message().split())  # a list of choices comes on lines of its own
+    return _Misuse(f"{said.rstrip('.')}; see '{path} --help'")
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:

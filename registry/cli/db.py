@@ -28,6 +28,9 @@ def command() -> None:
 @pass_context
 def upgrade(context: Context) -> None:
     """Bring the database to this release's revision; does nothing if it is there."""
+    from registry.cli.place import refuse_server
+
+    refuse_server(context)
     with context.open(create=True) as reg:
         from registry.database import HEAD
 

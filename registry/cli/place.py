@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from registry.database import Database
     from registry.layout import Layout
 
-__all__ = ["place"]
+__all__ = ["place", "refuse_server"]
+
+
+def refuse_server(context: Context) -> None:
+    """InvalidInput for a home that is another machine's: what looks after files needs to be where they are."""
+    if context.is_server:
+        raise InvalidInput(f"{context.home} is a server: run this on its machine, with --home naming its folder")
 
 
 def place(context: Context) -> tuple[Layout, Database]:
@@ -20,8 +26,7 @@ def place(context: Context) -> tuple[Layout, Database]:
     from registry.database import Database, address_in
     from registry.layout import Layout
 
-    if context.home.startswith(("http://", "https://")):
-        raise InvalidInput(f"{context.home} is a server: run this on its machine, with --home naming its folder")
+    refuse_server(context)
     layout = Layout(Path(context.home).expanduser().resolve())
     if not (layout.galleries.is_dir() if context.database else layout.database.is_file()):
         raise NotFound(f"there is no registry at {context.home}: check --home, or make one with 'samespace db upgrade'")

@@ -95,3 +95,15 @@ def test_doctor_removes_what_was_left_behind(samespace, held):
     assert [o["path"] for o in report["removed"]] == [str(stray)]
     assert not stray.exists()
     assert "nothing was left behind" in samespace("--home", held, "doctor", "--fix", "--yes").output
+
+
+@pytest.mark.parametrize("command", [("db", "upgrade"), ("db", "check"), ("db", "backup", "elsewhere")])
+def test_a_server_is_looked_after_on_its_own_machine(samespace, command):
+    said = samespace("--home", "http://127.0.0.1:1", *command, code=1).output
+    assert "is a server: run this on its machine" in said
+
+
+def test_a_missing_choice_is_told_in_one_line(samespace, home):
+    said = samespace("--home", home, "token", "create", "ci", code=2).output
+    assert len(said.splitlines()) == 1
+    assert "reader, writer, admin" in said
