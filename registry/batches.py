@@ -12,7 +12,17 @@ import pyarrow as pa
 from registry.errors import DuplicateId, InvalidInput
 from registry.vectors import Array, as_rows, check_finite
 
-__all__ = ["Batch", "Target", "checked", "id_column", "id_type", "refuse_twice", "segment_schema", "vectors_of"]
+__all__ = [
+    "Batch",
+    "Target",
+    "check_rows",
+    "checked",
+    "id_column",
+    "id_type",
+    "refuse_twice",
+    "segment_schema",
+    "vectors_of",
+]
 
 _LONGEST_ID = 512
 _ID_TYPES = {"string": pa.string(), "int": pa.int64()}
@@ -115,6 +125,12 @@ def _checked_column(kind: str, ids: Any, start: int) -> pa.Array:
         return pa.array(listed, id_type(kind))
     except UnicodeEncodeError as error:
         raise InvalidInput(f"id {error.object!r:.80} is no valid text: {error.reason}") from error
+
+
+def check_rows(rows: object) -> None:
+    """Refuse what is no number of rows of a block."""
+    if isinstance(rows, bool) or not isinstance(rows, int | np.integer) or not 1 <= rows < 2**31:
+        raise InvalidInput(f"rows must be a whole number of rows from 1, got {rows!r:.80}")
 
 
 def checked(into: Target, ids: Any, vectors: Any, labels: Mapping[str, Any] | None, *, start: int = 0) -> Batch:

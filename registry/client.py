@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from registry import canaries, transforms, wire
-from registry.batches import Batch, Target, checked, id_column
+from registry.batches import Batch, Target, check_rows, checked, id_column
 from registry.canaries import Canaries, Encode, EncoderCheck, Inputs, check_encoder
 from registry.descriptions import check_description, check_key, check_tag
 from registry.errors import InvalidInput, NotFound, Unavailable
@@ -286,7 +286,7 @@ class Client(Lists):
     ) -> Iterator[Embeddings]:
         """What `fetch` gives, in blocks of at most `rows`, so that memory is bounded however many ids there are."""
         _text("a space", into)
-        _check_rows(rows)
+        check_rows(rows)
         content = self._id_stream(gallery, ids)
         query = {"into": into, "allow_unmeasured": allow_unmeasured, "dtype": self._dtype}
         path = f"{_gallery_path(gallery)}/fetch"
@@ -304,7 +304,7 @@ class Client(Lists):
         Memory is bounded by a few MiB, however large the gallery. Unavailable if the server goes away meanwhile.
         """
         _text("a space", into)
-        _check_rows(rows)
+        check_rows(rows)
         query = {"into": into, "rows": min(rows, 1 << 20), "allow_unmeasured": allow_unmeasured, "dtype": self._dtype}
         found = self._server.batches("GET", f"{_gallery_path(gallery)}/scan", query=query)
         return _started(self._embeddings(found, f"scanning {gallery}", rows))
@@ -319,7 +319,7 @@ class Client(Lists):
         """The items that all of `versions` embedded: their vectors in blocks, and their labels by column `label`."""
         if isinstance(versions, str) or not len(versions):
             raise InvalidInput(f"versions must be a list such as ['products/1', 'products/2'], got {versions!r:.80}")
-        _check_rows(rows)
+        check_rows(rows)
         query = {"versions": list(versions), "rows": min(rows, 1 << 20)}
         path = f"{_gallery_path(gallery)}/shared"
         items = [b for b, _ in self._server.batches("GET", f"{path}/items", query={**query, "label": label})]
@@ -763,11 +763,6 @@ def check_gallery(name: str) -> str:
         return check_name(name, "gallery")
     except InvalidInput as error:
         raise NotFound(f"there is no gallery {name!r:.120}: {error}") from error
-
-
-def _check_rows(rows: object) -> None:
-    if isinstance(rows, bool) or not isinstance(rows, int | np.integer) or not 1 <= rows < 2**31:
-        raise InvalidInput(f"rows must be a whole number of rows from 1, got {rows!r:.80}")
 
 
 def _text(what: str, value: object) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from registry.batches import vectors_of
+from registry.batches import check_rows, vectors_of
 from registry.errors import InvalidInput, NotFound
 from registry.gallery import Dataset
 from registry.home import Home
@@ -53,8 +53,7 @@ class Shared:
 
 def shared(home: Home, gallery: str, *, versions: Sequence[str], rows: int, label: str | None = None) -> Shared:
     """See `Registry.shared`."""
-    if isinstance(rows, bool) or not isinstance(rows, int | np.integer) or not 1 <= rows < 2**31:
-        raise InvalidInput(f"rows must be a whole number of rows from 1, got {rows!r:.80}")
+    check_rows(rows)
     if isinstance(versions, str) or not len(versions):
         raise InvalidInput(f"versions must be a list such as ['products/1', 'products/2'], got {versions!r:.80}")
     with home.database.reading() as session:

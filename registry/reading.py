@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 from sqlalchemy.orm import Session
 
-from registry.batches import id_column, vectors_of
-from registry.errors import InvalidInput
+from registry.batches import check_rows, id_column, vectors_of
 from registry.home import Home
 from registry.index import ids_array
 from registry.segments import Source, blocks, sources_of, through
@@ -61,7 +60,7 @@ def fetch_blocks(
     home: Home, gallery: str, *, ids: Sequence[Any] | Array, into: str, allow_unmeasured: bool, rows: int
 ) -> Iterator[Embeddings]:
     """The same in blocks of at most `rows`, all of one state; what is missing is said before the first of them."""
-    _check_rows(rows)
+    check_rows(rows)
     wanted = _find(home, gallery, ids, into, allow_unmeasured=allow_unmeasured)
     return (wanted.embeddings(start, start + rows) for start in range(0, len(wanted.ids), rows))
 
@@ -109,17 +108,12 @@ def _find(home: Home, gallery: str, ids: Sequence[Any] | Array, into: str, *, al
 
 def scan(home: Home, gallery: str, *, into: str, rows: int, allow_unmeasured: bool) -> Iterator[Embeddings]:
     """All vectors of a gallery in the space asked for, in blocks; see `Registry.scan`."""
-    _check_rows(rows)
+    check_rows(rows)
     with home.database.reading() as session:
         into = transforms.resolve_space(session, into)
         row = galleries.gallery(session, gallery)
         sources = _leading(home, session, row, into, allow_unmeasured=allow_unmeasured)
     return _blocks_of_all(sources, into, rows)
-
-
-def _check_rows(rows: object) -> None:
-    if isinstance(rows, bool) or not isinstance(rows, int | np.integer) or not 1 <= rows < 2**31:
-        raise InvalidInput(f"rows must be a whole number of rows from 1, got {rows!r:.80}")
 
 
 def _blocks_of_all(sources: list[Source], into: str, rows: int) -> Iterator[Embeddings]:
