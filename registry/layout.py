@@ -40,13 +40,22 @@ class Layout:
         return self.root / "canaries"
 
     @property
+    def studies(self) -> Path:
+        """What studies found of each item: a file for each."""
+        return self.root / "studies"
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """All of them that hold files."""
-        return (self.galleries, self.transforms, self.canaries)
+        return (self.galleries, self.transforms, self.canaries, self.studies)
 
     def items_of(self, gallery: str) -> Path:
         """The item columns of a gallery."""
         return self.galleries / gallery / "items.lance"
+
+    def previews_of(self, gallery: str) -> Path:
+        """The previews of a gallery's items."""
+        return self.galleries / gallery / "previews.lance"
 
     def segment_of(self, gallery: str, version: str) -> Path:
         """The vectors that `version` wrote into a gallery."""
@@ -55,6 +64,10 @@ class Layout:
     def transform_of(self, id: str) -> Path:
         """The file of a transform."""
         return self.transforms / f"{id}.safetensors"
+
+    def study_of(self, id: str) -> Path:
+        """The file of a study's items."""
+        return self.studies / f"{id}.arrow"
 
     def canaries_of(self, version: str) -> Path:
         """The file of a version's canaries."""

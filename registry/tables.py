@@ -116,6 +116,23 @@ class CanariesRow(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class EncoderCheckRow(Base):
+    """How far an encoder's vectors of a version's canaries lay from those that were registered, when it was asked."""
+
+    __tablename__ = "encoder_checks"
+    __table_args__ = (
+        CheckConstraint("deviation >= 0", name="deviation_positive"),
+        Index("encoder_checks_newest", "version_id", "id"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    at: Mapped[datetime] = mapped_column(default=now)
+    deviation: Mapped[float]
+    tolerance: Mapped[float]
+    worst: Mapped[str] = mapped_column(String(300))
+    who: Mapped[str | None] = mapped_column(Who)
+
+
 class TagRow(Base):
     """A free note on a version; unlike the version itself it may change."""
 
@@ -138,7 +155,11 @@ class AliasRow(Base):
 
 
 class GalleryRow(Base):
-    """A collection of items. `items_version` is the acknowledged Lance version of its item columns; 0 = none yet."""
+    """A collection of items. `items_version` is the acknowledged Lance version of its item columns; 0 = none yet.
+
+    `preview` is what kind of previews is stored, None for none yet; `previews` how many, at `previews_version` of their
+    dataset; `preview_url` where else a person's browser finds pictures of items, with `{id}` for the item.
+    """
 
     __tablename__ = "galleries"
     __table_args__ = (CheckConstraint("id_type IN ('string', 'int')", name="id_type_known"),)
@@ -148,6 +169,10 @@ class GalleryRow(Base):
     labels: Mapped[list[Any]]
     items: Mapped[int] = mapped_column(default=0)
     items_version: Mapped[int] = mapped_column(default=0)
+    preview: Mapped[str | None] = mapped_column(String(10))
+    previews: Mapped[int] = mapped_column(default=0, server_default="0")
+    previews_version: Mapped[int] = mapped_column(default=0, server_default="0")
+    preview_url: Mapped[str | None] = mapped_column(String(1000))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     segments: Mapped[list[SegmentRow]] = relationship(lazy="selectin", order_by="SegmentRow.id")
@@ -199,6 +224,7 @@ class TransformRow(Base):
     __table_args__ = (
         CheckConstraint("source <> target", name="two_spaces"),
         Index("transforms_ends", "source", "target"),
+        Index("transforms_into", "target", "source"),
         Index("transforms_added", "created_at", "id"),  # the order of lists; counting them reads it too
     )
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -253,10 +279,37 @@ class EvaluationRow(Base):
     gallery: Mapped[VersionRow] = relationship(foreign_keys=[gallery_id], lazy="joined", innerjoin=True)
 
 
+class StudyRow(Base):
+    """A closer look at one upgrade; `findings` are its numbers, `digest` is of the file that holds its items."""
+
+    __tablename__ = "studies"
+    __table_args__ = (
+        Index("studies_of", "old_id", "new_id", "benchmark_id", "label", "created_at"),
+        Index("studies_added", "created_at", "id"),
+    )
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    benchmark_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"))
+    label: Mapped[str] = mapped_column(Name)
+    old_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    new_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    findings: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    benchmark: Mapped[GalleryRow] = relationship(lazy="joined", innerjoin=True)
+    old: Mapped[VersionRow] = relationship(foreign_keys=[old_id], lazy="joined", innerjoin=True)
+    new: Mapped[VersionRow] = relationship(foreign_keys=[new_id], lazy="joined", innerjoin=True)
+
+
 class ChangeRow(Base):
     """The audit log: append-only, a trigger refuses updates and deletes."""
 
     __tablename__ = "changes"
+    __table_args__ = (
+        Index("changes_of_action", "action", "id"),
+        Index("changes_of_subject", "subject", "id"),
+        Index("changes_of_who", "who", "id"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime] = mapped_column(default=now, index=True)
     action: Mapped[str] = mapped_column(String(50))

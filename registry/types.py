@@ -20,23 +20,33 @@ __all__ = [
     "DECIDING_METRICS",
     "EVENTS",
     "METRIC_NAMES",
+    "STAGES",
     "TOKEN_ROLES",
     "AnchorSet",
     "Change",
     "Comparison",
+    "Curve",
+    "Decision",
     "Delivery",
     "Embeddings",
     "Evaluation",
     "Event",
     "Evidence",
+    "Filling",
     "Gallery",
+    "Group",
     "Hits",
     "Matrix",
     "Model",
+    "Overlap",
     "Page",
     "Path",
+    "Scores",
     "Segment",
     "Space",
+    "Stage",
+    "Study",
+    "Threshold",
     "Token",
     "TokenRole",
     "TransformInfo",
@@ -116,7 +126,11 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """A named collection of items; with label columns it is a benchmark."""
+    """A named collection of items; with label columns it is a benchmark.
+
+    `previews` of its items have a small `preview`, a picture or a text, for people to look at; `preview_url` says where
+    a browser finds others, with `{id}` for the item.
+    """
 
     name: str
     id_type: Literal["string", "int"]
@@ -124,6 +138,9 @@ class Gallery:
     items: int
     segments: tuple[Segment, ...]
     created_at: datetime
+    preview: Literal["picture", "text"] | None = None
+    previews: int = 0
+    preview_url: str | None = None
 
     @property
     def is_benchmark(self) -> bool:
@@ -356,6 +373,129 @@ class Comparison:
     verdicts: Mapping[str, Verdict]
     advice: Advice
     reason: str
+
+
+Stage = Literal["today", "upgraded", "backfilled"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""The three ways to search that an upgrade is about: old queries on old vectors, new queries on old vectors by the best
+measured path, and new queries on new vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """`values` at each of `at`; `low` and `high` are a 95 % bootstrap interval over queries, empty where there is none."""
+
+    at: tuple[float, ...]
+    values: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What the upgrade changes for the queries whose `column` is `value`: mAP at each stage, and the paired gain.
+
+    `gain` is upgraded less today, with its 95 % interval. Flips are counts of queries at rank one, upgraded against
+    today: `negative_flips` were right and are wrong now, `positive_flips` the other way round. Where no path leads to the
+    old vectors, backfilled takes the place of upgraded.
+    """
+
+    column: str
+    value: str
+    queries: int
+    map: Mapping[str, float]
+    gain: float
+    gain_low: float
+    gain_high: float
+    negative_flips: int
+    positive_flips: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How scores are distributed at one stage: counts (b,) of pairs of one class and of two, in bins between `edges` (b + 1,)."""
+
+    edges: tuple[float, ...]
+    positives: tuple[int, ...]
+    negatives: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The score above which a share `false_match_rate` of pairs of two classes lies at a stage, and what it lets through.
+
+    `match_rate` is the share of pairs of one class above it. `kept_false_match_rate` is what the threshold of today
+    would let through at this stage: whoever does not move the threshold gets that.
+    """
+
+    stage: str
+    false_match_rate: float
+    threshold: float
+    match_rate: float
+    kept_false_match_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """The share of an item's `k` nearest neighbours that both versions agree on: `counts[i]` items share i of k."""
+
+    k: int
+    mean: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """Quality by the share of the gallery that is embedded anew, in one order; `area` is under the curve, by its width."""
+
+    order: Literal["random", "uncertainty"]
+    metric: str
+    curve: Curve
+    area: float
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A closer look at replacing `old` by `new`, measured once on a benchmark and kept.
+
+    `query_path`, `gallery_path` and `kinds` are the path that `upgraded` goes by; without one (`has_path` is False) there
+    is no such stage in any of the mappings. Its items, one by one, are an Arrow table: `Registry.study_items`.
+    """
+
+    id: str
+    benchmark: str
+    label: str
+    old: str
+    new: str
+    has_path: bool
+    query_path: tuple[str, ...]
+    gallery_path: tuple[str, ...]
+    kinds: tuple[str, ...]
+    items: int
+    queries: int
+    seed: int
+    cmc: Mapping[str, Curve]
+    groups: tuple[Group, ...]
+    scores: Mapping[str, Scores]
+    thresholds: tuple[Threshold, ...]
+    overlap: Overlap
+    filling: tuple[Filling, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Something that a person has to decide: what it is about, what is wrong, and the command that would change it.
+
+    `version` and `gallery` name what it is about, where it is about one.
+    """
+
+    kind: Literal["unreadable", "failing", "drifting", "unmeasured"]
+    version: str
+    against: str | None
+    gallery: str | None
+    says: str
+    command: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,15 @@ def create(session: Session, name: str, *, id_type: str, labels: Sequence[str]) 
     if session.scalar(select(GalleryRow).where(GalleryRow.name == name)) is not None:
         raise AlreadyExists(f"gallery {name} exists: append to it, or choose another name")
     row = GalleryRow(
-        name=name, id_type=id_type, labels=list(labels), items=0, items_version=0, created_at=now(), segments=[]
+        name=name,
+        id_type=id_type,
+        labels=list(labels),
+        items=0,
+        items_version=0,
+        previews=0,
+        previews_version=0,
+        created_at=now(),
+        segments=[],
     )
     session.add(row)
     record(session, "gallery.created", name, {"id_type": id_type, "labels": list(labels)})
@@ -91,5 +99,5 @@ def to_gallery(row: GalleryRow) -> Gallery:
     segments = tuple(Segment(s.version.ref, s.rows, s.lance_version) for s in row.segments if s.lance_version)
     return Gallery(
         name=row.name, id_type=row.id_type, labels=tuple(row.labels), items=row.items, segments=segments,  # type: ignore[arg-type]
-        created_at=row.created_at,
+        created_at=row.created_at, preview=row.preview, previews=row.previews, preview_url=row.preview_url,  # type: ignore[arg-type]
     )  # fmt: skip
