@@ -169,11 +169,11 @@ class GalleryRow(Base):
     labels: Mapped[list[Any]]
     items: Mapped[int] = mapped_column(default=0)
     items_version: Mapped[int] = mapped_column(default=0)
-    preview: Mapped[str | None] = mapped_column(String(10))
-    previews: Mapped[int] = mapped_column(default=0, server_default="0")
-    previews_version: Mapped[int] = mapped_column(default=0, server_default="0")
-    preview_url: Mapped[str | None] = mapped_column(String(1000))
     created_at: Mapped[datetime] = mapped_column(default=now)
+    preview: Mapped[str | None] = mapped_column(String(10))
+    previews_version: Mapped[int] = mapped_column(default=0, server_default="0")
+    previews: Mapped[int] = mapped_column(default=0, server_default="0")
+    preview_url: Mapped[str | None] = mapped_column(String(1000))
 
     segments: Mapped[list[SegmentRow]] = relationship(lazy="selectin", order_by="SegmentRow.id")
 
