@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Two processes with a thread each; a file stays in one of them, with what it sets up once.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help install demo serve client test check format bench clean
+.PHONY: help install demo serve client test check format bench vendor clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ format: install  ## format and mend what the linter can
 
 bench: install  ## every benchmark of bench/RESULTS.md (a few minutes)
 	$(BIN)/python -m bench
+
+vendor: install  ## fetch the front-end libraries anew at their pinned versions; needs npm, which nothing else does
+	$(BIN)/python -m web.vendoring
 
 clean:  ## remove what the targets made
 	rm -rf .venv .venv-client demo .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

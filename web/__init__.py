@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response, request
 from flask_openapi3.openapi import OpenAPI
 
-from web import access, api, errors, formats, health, limits, login, logs, observing, pages, transfers
+from web import access, api, assets, errors, formats, health, limits, login, logs, observing, pages, themes, transfers
 from web.api.base import Problem
 from web.api.descriptions import INFO, SECURITY, refuse
 from web.current import keep
@@ -57,7 +57,7 @@ def create_app(
 
     registry = Registry.open(home, database=database) if isinstance(home, str | os.PathLike) else home
     app = OpenAPI(
-        "web", root_path=os.path.dirname(__file__), info=INFO, security_schemes=SECURITY, doc_ui=False,
+        "web", root_path=os.path.dirname(__file__), static_url_path=assets.prefix(), info=INFO, security_schemes=SECURITY, doc_ui=False,
         validation_error_status=400, validation_error_model=Problem, validation_error_callback=refuse,
     )  # fmt: skip
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
@@ -68,6 +68,7 @@ def create_app(
     access.install(app)
     metrics = Metrics()
     transfers.install(app, running=metrics.transfers)
+    themes.install(app)
     health.install(app, metrics)
     observing.install(app, logs.log_request, metrics.record)
     app.after_request(_harden)
@@ -81,6 +82,8 @@ def _harden(response: Response) -> Response:
     """Headers that every answer carries; answers about the registry are never kept by a shared cache."""
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    if request.endpoint != "static":
+    if request.endpoint == "static" and response.status_code < 400:
+        response.headers["Cache-Control"] = f"public, max-age={assets.KEPT_S}, immutable"
+    else:
         response.headers.setdefault("Cache-Control", "private, no-cache")
     return response

@@ -30,6 +30,12 @@ def count(number: int) -> str:
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
+def decimal(number: float) -> str:
+    """0.123456 -> `0.123`, 1234.5 -> `1234`: three significant digits, more where they stand before the point."""
+    text = f"{number:.3g}" if abs(number) < 1000 else f"{number:.0f}"
+    return text.replace("-", _MINUS)
+
+
 def moment(at: datetime) -> str:
     """`2025-11-24 04:08` in UTC."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
@@ -62,5 +68,5 @@ def details(facts: Mapping[str, Any]) -> str:
 
 
 FILTERS: dict[str, Callable[..., str]] = {
-    f.__name__: f for f in (count, details, iso, moment, percent, plain, points, short)
+    f.__name__: f for f in (count, decimal, details, iso, moment, percent, plain, points, short)
 }

@@ -17,6 +17,7 @@ import pytest
 
 from registry import connect
 from registry.transforms import Orthogonal, Prefix
+from tests.web.browsing import ARGS, CHROMIUM, require, served
 from web import create_app
 
 ROOT = Path(__file__).parents[2]
@@ -182,3 +183,42 @@ def serving(tmp_path_factory):
         except subprocess.TimeoutExpired:
             server.process.kill()
             server.process.wait()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A real Chromium."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        sync_playwright = None
+    require(sync_playwright is not None, "playwright is not installed: pip install 'samespace[dev]'")
+    require(Path(CHROMIUM).is_file(), f"there is no Chromium at {CHROMIUM}")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def address(home):
+    """Where the filled registry is served for browsers; tests only read it."""
+    with connect(home) as registry, served(registry) as at:
+        yield at
+
+
+@pytest.fixture
+def said():
+    """What the browser complained about; a page must leave it empty."""
+    return []
+
+
+@pytest.fixture
+def page(browser, address, said):
+    """An empty page of the browser; paths lead to the filled registry."""
+    with_size = browser.new_page(viewport={"width": 1280, "height": 900}, base_url=address)
+    with_size.on("console", lambda message: said.append(message.text))
+    with_size.on("pageerror", lambda error: said.append(str(error)))
+    with_size.on("requestfailed", lambda request: said.append(request.url))
+    yield with_size
+    with_size.close()

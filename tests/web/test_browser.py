@@ -2,78 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from werkzeug.serving import make_server
 
 from registry import connect
-from web import create_app
+from tests.web.browsing import CONTRASTS, served
 
 pytestmark = pytest.mark.browser
-
-CHROMIUM = "/usr/bin/chromium"
-ARGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-
-
-def require(condition: bool, reason: str) -> None:
-    """Skip where the browser is missing; under CI that is a failure, not an excuse."""
-    if condition:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        sync_playwright = None
-    require(sync_playwright is not None, "playwright is not installed: pip install 'samespace[dev]'")
-    require(Path(CHROMIUM).is_file(), f"there is no Chromium at {CHROMIUM}")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield chromium
-        chromium.close()
-
-
-@contextmanager
-def served(registry):
-    server = make_server("127.0.0.1", 0, create_app(registry), threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def address(home):
-    with connect(home) as registry, served(registry) as at:
-        yield at
-
-
-@pytest.fixture
-def said():
-    """What the browser complained about; a page must leave it empty."""
-    return []
-
-
-@pytest.fixture
-def page(browser, address, said):
-    with_size = browser.new_page(viewport={"width": 1280, "height": 900}, base_url=address)
-    with_size.on("console", lambda message: said.append(message.text))
-    with_size.on("pageerror", lambda error: said.append(str(error)))
-    with_size.on("requestfailed", lambda request: said.append(request.url))
-    yield with_size
-    with_size.close()
 
 
 def test_loads_without_complaints_and_shows_the_matrix(page, said):
@@ -136,30 +72,6 @@ def test_a_phone_does_not_scroll_sideways(page):
         element.evaluate("e => e.open = true")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.locator("table.matrix").is_visible()
-
-
-CONTRASTS = """() => {
-  const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = e => {
-    for (; e; e = e.parentElement) {
-      const c = parse(getComputedStyle(e).backgroundColor);
-      if (c.length === 3 || c[3] > 0) return c;
-    }
-    return [255, 255, 255];
-  };
-  const low = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  for (let n; (n = walker.nextNode());) {
-    if (!n.textContent.trim()) continue;
-    const [a, b] = [parse(getComputedStyle(n.parentElement).color), behind(n.parentElement)].map(light);
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) low.push(n.textContent.trim().slice(0, 40) + " " + ratio.toFixed(2));
-  }
-  return low;
-}"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -8,7 +8,7 @@ import pytest
 from flask import request
 
 from registry.settings import Settings
-from web import create_app
+from web import assets, create_app
 from web.limits import JSON_BYTES, vectors
 
 
@@ -76,7 +76,7 @@ def test_a_rate(registry):
     assert "3 per 1 minute" in answer.json["error"]["message"]
     assert 1 <= int(answer.headers["Retry-After"]) <= 61
     assert client.get("/healthz").status_code == 200
-    assert client.get("/static/samespace.css").status_code == 200
+    assert client.get(f"{assets.prefix()}/css/base.css").status_code == 200
     other = client.get("/api/v1/models", headers={"Authorization": "Bearer other"})
     assert other.status_code != 429
     assert client.get("/api/v1/models", environ_overrides={"REMOTE_ADDR": "127.0.0.2"}).status_code == 200

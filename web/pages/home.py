@@ -1,4 +1,4 @@
-"""The pages for people."""
+"""Home: what is registered, and what needs a decision."""
 
 from __future__ import annotations
 
@@ -6,22 +6,17 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, render_template
-
 from registry import __version__
 from registry.types import Gallery, Matrix
 from web import queries, visible
 from web.access import Caller, caller
 from web.current import current_registry
-from web.matrices import STATES, cells, state_of
+from web.matrices import cells
+from web.pages.base import blueprint, render
 from web.upgrades import pairs, upgrades
 
 if TYPE_CHECKING:
     from registry.embedded import Registry
-
-__all__ = ["blueprint"]
-
-blueprint = Blueprint("pages", __name__)
 
 _CHANGES_SHOWN = 8
 
@@ -38,16 +33,14 @@ def index() -> str:
     matrix = _matrix(registry, who, benchmark, metric, _label(labels)) if benchmark else None
     measured = pairs(matrix, versions) if matrix else []
     anchor_sets = visible.anchor_sets(who, registry.anchor_sets())
-    return render_template(
-        "index.html",
+    return render(
+        "home.html",
+        section="pages.index",
         release=__version__,
         benchmarks=[g.name for g in galleries if g.is_benchmark],
         benchmark=benchmark,
         labels=labels,
         metric=metric,
-        metrics=queries.METRICS,
-        states=STATES,
-        state_of=state_of,
         matrix=matrix,
         rows=cells(matrix) if matrix else [],
         upgrades=upgrades(registry, matrix, measured) if matrix else [],
