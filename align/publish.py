@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from align.data.thumbnails import range_of, thumbnail
 from align.relative import transform as relative_transform
 from registry.errors import InvalidInput, NotFound
 from registry.transforms import Prefix, Transform
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
     from registry.connecting import Connection
     from registry.types import AnchorSet, TransformInfo, Version
 
-__all__ = ["add_encoder", "add_fit", "add_prefixes", "add_relative", "embed", "encoder_of", "freeze_anchors"]
+__all__ = [
+    "add_encoder", "add_fit", "add_prefixes", "add_relative", "draw_previews", "embed", "encoder_of", "freeze_anchors",
+]  # fmt: skip
 
 _FETCHED = 8192  # items of an anchor set in memory at a time
+_DRAWN = 1024  # pictures in memory at a time
 
 
 def add_encoder(
@@ -99,6 +103,21 @@ def embed(
         given = {name: values[part] for name, values in (labels or {}).items()}
         reg.append(gallery, version=version, ids=ids[part], vectors=encoder.encode(x[part]), labels=given)
     return len(x)
+
+
+def draw_previews(reg: Connection, gallery: str, *, ids: Sequence[Any] | Array, x: Array) -> int:
+    """Draw images x (n, c, h, w) small, and keep them as the previews of the items `ids` (n,). Returns how many.
+
+    InvalidInput if they have neither 1 nor 3 channels; else see `Registry.add_previews`.
+    """
+    values = range_of(x)
+
+    def parts() -> Iterator[tuple[Any, list[bytes]]]:
+        for start in range(0, len(x), _DRAWN):
+            part = slice(start, start + _DRAWN)
+            yield ids[part], [thumbnail(image, values) for image in x[part]]
+
+    return reg.add_preview_parts(gallery, kind="picture", parts=parts())
 
 
 def add_fit(

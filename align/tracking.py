@@ -6,7 +6,6 @@ run or the global tracking address, so that two runs of one process cannot mix.
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import subprocess
@@ -16,7 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.errors import InvalidInput, MissingExtra, NotFound, Unavailable
+from registry.errors import InvalidInput, NotFound, Unavailable
+from registry.tracking import default_uri, first_line, open_client, require
 
 if TYPE_CHECKING:
     from align.config import TrainConfig
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from registry.transforms import Transform
 
 __all__ = ["Tracker", "default_uri", "fetch", "first_line", "open_client", "require", "start"]
-
-
-def default_uri(home: str | os.PathLike[str]) -> str:
-    """The tracking address inside the folder `home`: `sqlite:///<home>/mlflow.db`."""
-    return f"sqlite:///{Path(home).resolve() / 'mlflow.db'}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,39 +191,6 @@ def fetch(uri: str, folder: str | os.PathLike[str], *, tracking_uri: str | None)
         raise NotFound(f"{uri} is not in {tracking_uri or 'the tracking store'}: {first_line(error)}") from error
 
 
-def require() -> None:
-    """Make MLflow ready to be imported, with its reports to its makers switched off and its chatter too.
-
-    Raises:
-        MissingExtra: MLflow is not installed.
-    """
-    # MLflow reads this when it is imported, and would report each use to its makers.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    try:
-        import mlflow  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("tracking needs MLflow: pip install 'samespace[tracking]'") from error
-    # A fresh store announces each of its migrations.
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def open_client(tracking_uri: str | None) -> Any:
-    """MLflow's client of a store; None is MLflow's current tracking address.
-
-    Raises:
-        MissingExtra: MLflow is not installed.
-        Unavailable: the store cannot be opened.
-    """
-    require()
-    from mlflow import MlflowClient
-
-    try:
-        return MlflowClient(tracking_uri=tracking_uri)
-    except Exception as error:  # whatever the store's driver raises
-        raise Unavailable(f"the tracking store {tracking_uri} cannot be opened: {first_line(error)}") from error
-
-
 def _experiment(client: Any, name: str, artifacts: str | None) -> str:
     known = client.get_experiment_by_name(name)
     if known is None:
@@ -265,8 +227,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-def first_line(error: Exception) -> str:
-    """What an error of MLflow says, in one line."""
-    return (str(error) or repr(error)).splitlines()[0]

@@ -279,6 +279,11 @@ def _calls(reg: Registry, size: Size, rng: np.random.Generator) -> Iterator[tupl
     yield "best_meeting, graph read anew", anew
     yield "matrix", lambda: reg.matrix(f"gallery-{version(size.measured):04}")
     yield "compare", lambda: reg.compare(*pair())
+    yield "decisions, 100", reg.decisions
+    yield "counts", reg.counts
+    yield "changes of a version", lambda: reg.changes(subject=_ref(size, version(_all(size))))
+    yield "changes of a model", lambda: reg.changes(subject=f"{_model(version(size.models))}/*")
+    yield "transforms of a model", lambda: reg.transforms(model=_model(version(size.measured)))
 
 
 _Timings = list[tuple[float, int]]

@@ -29,6 +29,8 @@ ROUTES = {
     "delete": "/galleries/catalog/delete",
     "fetch": "/galleries/catalog/fetch?into=products/1",
     "search": "/galleries/catalog/search?version=products/1&k=3",
+    "previews": "/galleries/catalog/previews",
+    "shown": "/galleries/catalog/previews/fetch",
     "convert": "/convert?source=products/2&into=products/1&allow_unmeasured=1",
 }
 """Every route that takes an Arrow stream."""
@@ -38,6 +40,8 @@ JSON_ROUTES = {
     ("POST", "/models/products/versions"): {"dim": 8, "source": "NAME", "parent": "NAME", "tags": {"NAME": "NAME"}},
     ("PUT", "/models/products/aliases/champion"): {"number": 1},
     ("PUT", "/version/tags?ref=products/1"): {"key": "NAME", "value": "NAME"},
+    ("POST", "/version/checks?ref=products/1"): {"deviation": 0.5, "tolerance": 0.01, "worst": "NAME"},
+    ("PUT", "/galleries/catalog/preview-url"): {"url": "NAME"},
     ("POST", "/anchor-sets"): {"name": "NAME", "gallery": "NAME", "ids": ["NAME"], "similarity": "NAME"},
     ("POST", "/evaluations"): {"benchmark": "NAME", "versions": ["NAME"], "label": "NAME"},
     ("POST", "/tokens"): {"name": "NAME", "role": "NAME", "models": ["NAME"], "galleries": ["NAME"]},
@@ -90,6 +94,7 @@ def good(route: str, rows: int = 4) -> pa.RecordBatch:
     ids, vectors = pa.array(names), pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), DIM)
     columns = {
         "append": {"id": ids, "vector": vectors},
+        "previews": {"id": ids, "preview": pa.array([b"\x89PNG\r\n\x1a\n"] * rows)},
         "search": {"query": vectors},
         "convert": {"vector": vectors},
     }.get(route, {"id": ids})

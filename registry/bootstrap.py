@@ -6,12 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from registry.errors import InvalidInput
 from registry.types import Verdict
 from registry.vectors import Array
 
-__all__ = ["Interval", "Resamples", "verdict"]
+__all__ = ["Interval", "Resamples", "check_seed", "verdict"]
 
 _CHUNK_BYTES = 64 << 20
+
+
+def check_seed(seed: object) -> None:
+    """Refuse what is no seed."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise InvalidInput(f"seed must be a whole number from 0 to 2**31 - 1, got {seed!r:.80}")
 
 
 @dataclass(frozen=True, slots=True)

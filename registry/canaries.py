@@ -13,13 +13,27 @@ from registry.errors import CorruptFile, DimensionMismatch, Incompatible, Invali
 from registry.transforms.base import digest_of, locked, safetensors_numpy, unpacked
 from registry.vectors import Array, Metric, as_rows, check_finite
 
-__all__ = ["Canaries", "Encode", "EncoderCheck", "Inputs", "check_encoder", "dumps", "loads", "made"]
+__all__ = [
+    "FARTHEST",
+    "Canaries",
+    "Encode",
+    "EncoderCheck",
+    "Inputs",
+    "check_encoder",
+    "dumps",
+    "kept_deviation",
+    "loads",
+    "made",
+]
 
 Inputs = Sequence[str] | Array
 """What an encoder reads: texts, or an array (n, …) of numbers."""
 
 Encode = Callable[[Any], Any]
 """An encoder: the inputs, in one batch, to vectors (n, d)."""
+
+FARTHEST = 1e6
+"""What is kept of a larger deviation, such as that of what is no vector: JSON and charts know no infinity."""
 
 MOST = 1024
 _MOST_TEXT = 10_000
@@ -135,6 +149,18 @@ def check_encoder(canaries: Canaries, encode: Encode, *, metric: Metric, toleran
     at = int(np.argmax(far))
     worst = f"number {at}" if not isinstance(inputs, tuple) else f"{inputs[at][:60]!r}"
     return EncoderCheck(canaries.version, tuple(map(float, far)), float(tolerance), worst)
+
+
+def kept_deviation(deviation: float, tolerance: float) -> float:
+    """What is kept of a check's largest deviation: at most `FARTHEST`. InvalidInput for what no check can have found."""
+    if not (isinstance(deviation, int | float) and isinstance(tolerance, int | float)) or not (
+        deviation >= 0 and 0 < tolerance <= 1
+    ):
+        raise InvalidInput(
+            f"a check has a deviation of 0 or more and a tolerance above 0 and at most 1, got {deviation!r:.80} and "
+            f"{tolerance!r:.80}"
+        )
+    return min(float(deviation), FARTHEST)
 
 
 def _parts(canaries: Canaries) -> tuple[dict[str, Any], dict[str, Array]]:

@@ -14,6 +14,7 @@ from registry.errors import CorruptFile, SamespaceError
 from registry.findings import Finding
 from registry.inventory import Inventory, StoredDataset, StoredFile, inventory
 from registry.layout import Layout
+from registry.study import items
 
 __all__ = ["Progress", "check", "faults_of", "revision_of"]
 
@@ -33,7 +34,7 @@ def check(database: Database, layout: Layout, *, progress: Progress | None = Non
     with database.reading() as session:
         found = inventory(session, layout)
     wrong = [*_broken_datasets(database, layout, found, progress), *_broken_files(found)]
-    counted = f"{len(found.datasets)} datasets, {len(found.files)} transforms and canaries"
+    counted = f"{len(found.datasets)} datasets, {len(found.files)} transforms, canaries and studies"
     return [revision, *(wrong or [Finding("ok", "files", f"{counted}, all as the facts say")])]
 
 
@@ -109,11 +110,13 @@ def _broken_files(found: Inventory) -> Iterator[Finding]:
 
 
 def _fault_of_file(stored: StoredFile) -> str | None:
-    """What is wrong with the file of a transform or of canaries."""
+    """What is wrong with the file of a transform, of canaries or of a study."""
     try:
         data = stored.path.read_bytes()
         if stored.kind == "canaries":
             canaries.loads(data, digest=stored.digest, name=stored.path.name)
+        elif stored.kind == "study":
+            items.loads(data, digest=stored.digest, name=stored.path.name)
         elif transforms.loads(data, name=stored.path.name).digest() != stored.digest:
             return f"{stored.path.name} holds another transform"
     except FileNotFoundError:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
 from typing import Any, Literal, Self, TypeVar
@@ -14,32 +15,39 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 
-from registry import canaries, transforms, wire
+from registry import canaries, previews, transforms, wire
 from registry.batches import Batch, Target, check_rows, checked, id_column
 from registry.canaries import Canaries, Encode, EncoderCheck, Inputs, check_encoder
 from registry.descriptions import check_description, check_key, check_tag
 from registry.errors import InvalidInput, NotFound, Unavailable
 from registry.fingerprints import Fingerprint, canonical, fingerprint_of
 from registry.listing import Kind, Lists
+from registry.previews import check_limit
 from registry.progress import Bar, bar
-from registry.refs import check_name, parse_version, prefix_of
+from registry.refs import check_name, parse_version, parse_versions, prefix_of
 from registry.transforms import Transform
 from registry.transport import Transport
 from registry.types import (
     AnchorSet,
     Change,
+    Check,
     Comparison,
+    Counts,
+    Decision,
     Delivery,
     Embeddings,
     Evaluation,
     Gallery,
     Hits,
     Ids,
+    Item,
     Matrix,
     Model,
     Page,
     Path,
+    Preview,
     Space,
+    Study,
     Token,
     TransformInfo,
     Version,
@@ -51,11 +59,13 @@ __all__ = ["Client"]
 
 _TYPES: Mapping[str, type[Any]] = {
     "models": Model, "versions": Version, "galleries": Gallery, "transforms": TransformInfo, "anchor_sets": AnchorSet,
-    "evaluations": Evaluation, "changes": Change,
+    "evaluations": Evaluation, "studies": Study, "changes": Change, "encoder_checks": Check,
 }  # fmt: skip
 _PAGE = 1000
 _MOST_SENT_BYTES = 64 << 20  # of queries or vectors in one request
 _MOST_SCORES = 1 << 20
+_PREVIEWS_SENT = 128  # of one batch: at 64 KiB each, a batch of the usual size
+_MOST_UPGRADES = 100
 _BYTES = "application/octet-stream"
 
 Progress = Callable[[int, int], None]
@@ -187,10 +197,25 @@ class Client(Lists):
             self._server.fetch("/version/canaries", query={"ref": ref}), name=f"the canaries of {ref}"
         )
 
-    def verify_encoder(self, ref: str, encode: Encode, *, tolerance: float = 0.01) -> EncoderCheck:
+    def verify_encoder(
+        self, ref: str, encode: Encode, *, tolerance: float = 0.01, record: bool = False
+    ) -> EncoderCheck:
         """How far what `encode` gives of this version's canaries lies from what was registered; see the embedded registry."""
         metric = self.version(ref).metric
-        return check_encoder(self.canaries(ref), encode, metric=metric, tolerance=tolerance)
+        found = check_encoder(self.canaries(ref), encode, metric=metric, tolerance=tolerance)
+        if record:
+            self.record_check(found.version, max(found.deviations), tolerance=found.tolerance, worst=found.worst)
+        return found
+
+    def record_check(self, ref: str, deviation: float, *, tolerance: float, worst: str) -> Check:
+        """Keep the largest deviation that a check of a version's encoder found, of the canary `worst`; see `verify_encoder`."""
+        parse_version(ref)
+        body = {"deviation": canaries.kept_deviation(deviation, tolerance), "tolerance": tolerance, "worst": worst}
+        return wire.from_json(Check, self._server.json("POST", "/version/checks", query={"ref": ref}, body=body))
+
+    def encoder_checks(self, ref: str | None = None) -> list[Check]:
+        """The newest kept check of each version's encoder, by name; every one of the version `ref`, newest first."""
+        return list(self._each("encoder_checks", _PAGE, ref=ref))
 
     # Galleries
 
@@ -255,7 +280,7 @@ class Client(Lists):
         return self._append(gallery, version, batches, fingerprint, key, repeatable=again)
 
     def delete(self, gallery: str, ids: Ids, *, key: str | None = None) -> int:
-        """Remove items and all their vectors; unknown ids are passed over. Returns how many items went."""
+        """Remove items, all their vectors and previews; unknown ids are passed over. Returns how many items went."""
         content = self._id_stream(gallery, ids)
         if content is None:
             return 0
@@ -263,6 +288,81 @@ class Client(Lists):
         answer = self._server.send("POST", path, content, kind=wire.ARROW, key=_key(key)).content
         items: int = wire.json_object(answer)["items"]
         return items
+
+    # Items, for people to look at
+
+    def add_previews(
+        self,
+        gallery: str,
+        ids: Ids,
+        *,
+        pictures: Sequence[bytes] | None = None,
+        texts: Sequence[str] | None = None,
+        key: str | None = None,
+    ) -> int:
+        """Keep a small picture, or a text, of each item; all of the batch, or nothing. See the embedded registry."""
+        kind, values = previews.one_of(pictures, texts)
+        table = previews.checked(kind, self._gallery_kind(gallery)[0], ids, values)
+        return self._add_previews(gallery, kind, lambda: [table], key)
+
+    def add_preview_parts(
+        self, gallery: str, *, kind: Preview, parts: Iterable[tuple[Any, Any]], key: str | None = None
+    ) -> int:
+        """Keep previews of one `kind` that come in parts of (ids, values): all of them, or nothing.
+
+        Memory is bounded by one part. It is repeated after a failure only if `parts` can be read again, such as a list.
+        """
+        previews.check_kind(kind, gallery)
+        ids_are, _ = self._gallery_kind(gallery)
+
+        def tables() -> Iterator[pa.Table]:
+            start = 0
+            for ids, values in parts:
+                table = previews.checked(kind, ids_are, ids, values, start=start)
+                start += len(table)
+                yield table
+
+        return self._add_previews(gallery, kind, tables, key, repeatable=not isinstance(parts, Iterator))
+
+    def set_preview_url(self, gallery: str, url: str | None) -> Gallery:
+        """Say where people's browsers find pictures of the items, with `{id}` for the item's id; None takes that back."""
+        body = {"url": None if url is None else previews.check_url(url)}
+        return wire.from_json(Gallery, self._server.json("PUT", f"{_gallery_path(gallery)}/preview-url", body=body))
+
+    def items(
+        self,
+        gallery: str,
+        *,
+        label: Mapping[str, str | int] | None = None,
+        after: str | None = None,
+        limit: int = 100,
+        previews: bool = False,
+    ) -> Page[Item]:
+        """At most `limit` items of a gallery in stored order, behind the cursor `after`; see the embedded registry."""
+        check_limit(limit, previews=previews)
+        wanted = None if label is None else json.dumps(dict(label))
+        query = {"label": wanted, "after": after, "limit": limit, "previews": previews}
+        found = self._server.json("GET", f"{_gallery_path(gallery)}/items", query=query)
+        with wire.understood("page of items"):
+            return Page(tuple(_item(told) for told in found["items"]), found["next"])
+
+    def item(self, gallery: str, id: str | int) -> Item:
+        """One item with its preview. NotFound if the gallery does not hold it."""
+        (known,) = id_column(self._gallery_kind(gallery)[0], [id]).to_pylist()
+        found = self._server.json("GET", f"{_gallery_path(gallery)}/item", query={"id": known})
+        with wire.understood("item"):
+            return _item(found)
+
+    def previews(self, gallery: str, ids: Ids) -> Mapping[str | int, bytes | str]:
+        """The previews of at most 100 items by id, of those that have one; ids that are unknown are passed over."""
+        content = self._id_stream(gallery, ids)
+        if content is None:
+            return {}
+        answer = self._server.send("POST", f"{_gallery_path(gallery)}/previews/fetch", content, kind=wire.ARROW)
+        with wire.understood("list of previews"):
+            return {told["id"]: _preview(told) for told in wire.json_object(answer.content)["previews"]}
+
+    # Vectors in any space
 
     def fetch(self, gallery: str, *, ids: Ids, into: str, allow_unmeasured: bool = False) -> Embeddings:
         """The vectors of `ids`, in their order, as (n, d) float32 vectors of the space `into`.
@@ -398,9 +498,12 @@ class Client(Lists):
         answer = self._server.send("POST", "/transforms", lambda: [data], kind=_BYTES, query=query, key=_key(key))
         return wire.from_json(TransformInfo, wire.json_object(answer.content))
 
-    def transforms(self) -> list[TransformInfo]:
-        """All transforms, oldest first."""
-        return list(self.iter_transforms(page=_PAGE))
+    def transforms(self, *, model: str | None = None) -> list[TransformInfo]:
+        """All transforms, oldest first; of a `model` those that begin or end at one of its versions, or a prefix of one.
+
+        NotFound for an unknown model.
+        """
+        return list(self.iter_transforms(model=model, page=_PAGE))
 
     def transform(self, id: str) -> Transform:
         """One registered transform with its parameters, checked against its checksum."""
@@ -448,17 +551,7 @@ class Client(Lists):
         body = {
             "benchmark": benchmark, "versions": None if versions is None else list(versions), "label": label, "seed": _plain(seed),
         }  # fmt: skip
-        for line in self._server.lines("/evaluations", body):
-            told = wire.json_object(line)
-            if "error" in told:
-                raise wire.error_of(told["error"])
-            if "matrix" in told:
-                return wire.from_json(Matrix, told["matrix"])
-            if progress is not None and "progress" in told:
-                progress(*told["progress"])
-        raise Unavailable(
-            f"the answer of {self.home} broke off: ask for the matrix, and evaluate again if it is not there"
-        )
+        return wire.from_json(Matrix, self._worked("/evaluations", body, "matrix", progress))
 
     def evaluations(
         self, benchmark: str | None = None, *, metric: str | None = None, label: str | None = None
@@ -466,9 +559,16 @@ class Client(Lists):
         """The newest measurement of each pair of versions, of every benchmark, metric and label column unless named."""
         return list(self.iter_evaluations(benchmark, metric=metric, label=label, page=_PAGE))
 
-    def matrix(self, benchmark: str, *, metric: str = "map", label: str | None = None) -> Matrix:
-        """The stored compatibility matrix: metric `cmc@1`, `cmc@5`, `map`, `map@r` or `mrr`, by default the first label."""
-        query = {"benchmark": benchmark, "metric": metric, "label": label}
+    def matrix(
+        self, benchmark: str, *, metric: str = "map", label: str | None = None, versions: Sequence[str] | None = None
+    ) -> Matrix:
+        """The stored compatibility matrix: metric `cmc@1`, `cmc@5`, `map`, `map@r` or `mrr`, by default the first label.
+
+        Of all versions measured on the benchmark, or of at most 1,000 `versions` with each other, measured or not.
+        """
+        if versions is not None:
+            parse_versions(versions)
+        query = {"benchmark": benchmark, "metric": metric, "label": label, "versions": versions}
         return wire.from_json(Matrix, self._server.json("GET", "/matrix", query=query))
 
     def compare(self, old: str, new: str, *, benchmark: str | None = None, label: str | None = None) -> Comparison:
@@ -476,26 +576,90 @@ class Client(Lists):
         query = {"old": old, "new": new, "benchmark": benchmark, "label": label}
         return wire.from_json(Comparison, self._server.json("GET", "/compare", query=query))
 
-    def changes(self, *, limit: int = 100) -> list[Change]:
-        """The audit log, newest first."""
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit < 2**31 - 1:
-            raise InvalidInput(f"limit must be a whole number of rows from 1, got {limit!r:.80}")
+    def study(
+        self,
+        old: str,
+        new: str,
+        *,
+        benchmark: str | None = None,
+        label: str | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Study:
+        """Look closer at replacing `old` by `new`, on the server, and store what was found; see the embedded registry."""
+        body = {"old": old, "new": new, "benchmark": benchmark, "label": label, "seed": _plain(seed)}
+        return wire.from_json(Study, self._worked("/studies", body, "study", progress))
+
+    def studies(
+        self,
+        *,
+        old: str | None = None,
+        new: str | None = None,
+        benchmark: str | None = None,
+        label: str | None = None,
+    ) -> list[Study]:
+        """Studies, newest first: of these versions, this benchmark and this label column, where they are named."""
+        return list(self.iter_studies(old=old, new=new, benchmark=benchmark, label=label))
+
+    def stored_study(self, id: str) -> Study:
+        """One study. NotFound if there is none."""
+        return wire.from_json(Study, self._server.json("GET", _study_path(id)))
+
+    def study_items(self, id: str) -> pa.Table:
+        """What a study found of each item (n rows); see the embedded registry for the columns."""
+        found = [batch for batch, _ in self._server.batches("GET", f"{_study_path(id)}/items")]
+        with wire.understood("stream of a study's items"):
+            return pa.Table.from_batches(found)
+
+    def upgrades(self, *, limit: int = 10) -> list[Comparison]:
+        """The upgrades that were measured last, at most 100, each compared as `compare` does; see the embedded registry."""
+        _check_limit(limit)
+        found = self._server.json("GET", "/upgrades", query={"limit": min(limit, _MOST_UPGRADES)})
+        return _listed(Comparison, found["upgrades"])
+
+    def changes(
+        self,
+        *,
+        limit: int = 100,
+        action: str | None = None,
+        subject: str | None = None,
+        who: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+    ) -> list[Change]:
+        """The audit log, newest first: of an `action`, a `subject` or all that begin as `products/*` says, of `who`.
+
+        `since` is from this moment on, `until` before it: a datetime or its ISO text, in UTC where it names no zone.
+        """
+        _check_limit(limit)
+        filters = {"action": action, "subject": subject, "who": who, "since": since, "until": until}
         found: list[Change] = []
         after = None
         while len(found) < limit:
-            page = self.page("changes", after=after, limit=min(limit - len(found), _PAGE))
+            page = self.page("changes", after=after, limit=min(limit - len(found), _PAGE), **filters)
             found += page.items
             after = page.next
             if after is None:
                 break
         return found
 
+    def counts(self) -> Counts:
+        """How much there is of everything; for callers who see everything."""
+        return wire.from_json(Counts, self._server.json("GET", "/counts"))
+
+    def decisions(self, *, limit: int = 100) -> list[Decision]:
+        """What needs a person's decision, the most urgent first, at most 1,000; see the embedded registry."""
+        _check_limit(limit)
+        found = self._server.json("GET", "/decisions", query={"limit": min(limit, _PAGE)})
+        return _listed(Decision, found["decisions"])
+
     def page(self, kind: Kind, *, after: str | None = None, limit: int = 100, **filters: Any) -> Page[Any]:
         """At most `limit` items of a list, in its order, at most 1,000; the first ones, or those behind the cursor `after`."""
         if kind not in _TYPES:
             raise InvalidInput(f"there is no list {kind!r:.80}: use one of {', '.join(_TYPES)}")
         address = "/" + kind.replace("_", "-")
-        found = self._server.json("GET", address, query={"after": after, "limit": min(limit, _PAGE), **filters})
+        query = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in filters.items()}
+        found = self._server.json("GET", address, query={"after": after, "limit": min(limit, _PAGE), **query})
         return Page(tuple(_listed(_TYPES[kind], found[kind])), found["next"])
 
     # Webhooks and tokens, for admins
@@ -547,6 +711,20 @@ class Client(Lists):
         return wire.from_json(Token, self._server.json("DELETE", f"/tokens/{check_name(name, 'token')}"))
 
     # Inside
+
+    def _worked(self, path: str, body: Mapping[str, Any], made: str, progress: Progress | None) -> Any:
+        """What a server made in long work, which it tells of in lines."""
+        for line in self._server.lines(path, body):
+            told = wire.json_object(line)
+            if "error" in told:
+                raise wire.error_of(told["error"])
+            if made in told:
+                return told[made]
+            if progress is not None and "progress" in told:
+                progress(*told["progress"])
+        raise Unavailable(
+            f"the answer of {self.home} broke off: ask for the {made}, and measure again if it is not there"
+        )
 
     def _post(self, path: str, body: Mapping[str, Any], key: str | None) -> Any:
         try:
@@ -612,6 +790,27 @@ class Client(Lists):
         rows: int = wire.json_object(answer.content)["rows"]
         return rows
 
+    def _add_previews(
+        self, gallery: str, kind: Preview, tables: Callable[[], Iterable[pa.Table]], key: str | None, *,
+        repeatable: bool = True,
+    ) -> int:  # fmt: skip
+        schema = previews.preview_schema(self._gallery_kind(gallery)[0], kind)
+
+        def batches(done: Bar) -> Iterator[tuple[pa.RecordBatch, Mapping[str, Any]]]:
+            for table in tables():
+                for part in table.to_batches(max_chunksize=_PREVIEWS_SENT):
+                    yield part, {}
+                    done(len(part))
+
+        def content() -> Iterator[bytes]:
+            with bar(f"storing previews of {gallery}", shown=self._progress) as done:
+                yield from wire.write(schema, batches(done), answer=False)
+
+        path = f"{_gallery_path(gallery)}/previews"
+        answer = self._server.send("POST", path, content, kind=wire.ARROW, key=_key(key), repeatable=repeatable)
+        stored: int = wire.json_object(answer.content)["previews"]
+        return stored
+
     def _id_stream(self, gallery: str, ids: Ids) -> Callable[[], Iterator[bytes]] | None:
         column = id_column(self._gallery_kind(gallery)[0], ids)
         if not len(column):
@@ -666,6 +865,22 @@ class RemoteShared:
 def _listed(cls: type[T], items: Any) -> list[T]:
     with wire.understood(f"list of {cls.__name__}"):
         return [wire.from_json(cls, item) for item in items]
+
+
+def _item(told: Mapping[str, Any]) -> Item:
+    """An item of an answer."""
+    return Item(told["id"], told["labels"], tuple(told["versions"]), _preview(told))
+
+
+def _preview(told: Mapping[str, Any]) -> Any:
+    """What an answer tells of an item's preview: its text or, in base64, its picture."""
+    picture, text = told["picture"], told["text"]
+    return text if picture is None else b64decode(picture, validate=True)
+
+
+def _check_limit(limit: object) -> None:
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit < 2**31 - 1:
+        raise InvalidInput(f"limit must be a whole number of rows from 1, got {limit!r:.80}")
 
 
 def _paths(about: Mapping[str, Any]) -> dict[str, Path]:
@@ -755,6 +970,12 @@ def _ids_array(column: pa.Array) -> Array:
 
 def _gallery_path(name: str) -> str:
     return f"/galleries/{check_gallery(name)}"
+
+
+def _study_path(id: str) -> str:
+    if not isinstance(id, str) or not id or not all(c.isalnum() or c in "-_" for c in id):
+        raise NotFound(f"there is no study {id!r:.120}: make one with 'samespace study OLD NEW'")
+    return f"/studies/{id}"
 
 
 def check_gallery(name: str) -> str:

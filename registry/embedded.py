@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
-from typing import Any, Self
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
 
-from registry import addresses, delivering, evaluating, pairing, reading, searching, writing
+from registry import (
+    addresses,
+    browsing,
+    delivering,
+    evaluating,
+    examples,
+    pairing,
+    previewing,
+    reading,
+    searching,
+    studying,
+    writing,
+)
 from registry.canaries import Canaries, Encode, EncoderCheck, Inputs, check_encoder
 from registry.fingerprints import Fingerprint
 from registry.home import Home
 from registry.listing import Kind, Lists
+from registry.previews import one_of
 from registry.services import (
     advice,
     anchors,
     canaries,
+    checks,
+    counts,
+    decisions,
     deliveries,
     evidence,
     galleries,
     lists,
     models,
     operations,
+    studies,
     tokens,
     transforms,
+    upgrades,
     webhooks,
 )
 from registry.settings import Settings
@@ -32,17 +51,23 @@ from registry.types import (
     EVENTS,
     AnchorSet,
     Change,
+    Check,
     Comparison,
+    Counts,
+    Decision,
     Delivery,
     Embeddings,
     Evaluation,
     Gallery,
     Hits,
     Ids,
+    Item,
     Matrix,
     Model,
     Page,
+    Preview,
     Space,
+    Study,
     Token,
     TokenRole,
     TransformInfo,
@@ -50,6 +75,12 @@ from registry.types import (
     Webhook,
 )
 from registry.vectors import Array
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sqlalchemy.orm import Session
+
+    from registry.paths import Graph
 
 __all__ = ["Registry"]
 
@@ -85,6 +116,14 @@ class Registry(Lists):
     def home(self) -> str:
         """The folder."""
         return str(self._home.root)
+
+    def reading(self) -> AbstractContextManager[Session]:
+        """A session on one snapshot of the facts, to ask several of `registry.services` in."""
+        return self._home.database.reading()
+
+    def graph(self, session: Session) -> Graph:
+        """The spaces as the transforms connect them, in such a session; kept from call to call."""
+        return self._home.graphs.of(session)
 
     def revision(self) -> str | None:
         """The revision that the database is at, asked of it now."""
@@ -200,7 +239,9 @@ class Registry(Lists):
             version, digest = canaries.digest(session, ref)
         return self._home.canaries(version.ref, digest)
 
-    def verify_encoder(self, ref: str, encode: Encode, *, tolerance: float = 0.01) -> EncoderCheck:
+    def verify_encoder(
+        self, ref: str, encode: Encode, *, tolerance: float = 0.01, record: bool = False
+    ) -> EncoderCheck:
         """How far what `encode` gives of this version's canaries lies from what was registered.
 
         A service asks this when it starts: `reg.verify_encoder("products@live", encode).raise_for_drift()`. Other
@@ -211,12 +252,33 @@ class Registry(Lists):
             ref: the version.
             encode: the encoder, called once with all inputs; gives (n, d).
             tolerance: the largest deviation that is accepted, as a share of a vector's length.
+            record: whether to keep what was found, for `encoder_checks` and `decisions`.
 
         Raises:
             NotFound: the version has no canaries.
             DimensionMismatch: the encoder gives vectors of another width.
         """
-        return check_encoder(self.canaries(ref), encode, metric=self.version(ref).metric, tolerance=tolerance)
+        found = check_encoder(self.canaries(ref), encode, metric=self.version(ref).metric, tolerance=tolerance)
+        if record:
+            self.record_check(found.version, max(found.deviations), tolerance=found.tolerance, worst=found.worst)
+        return found
+
+    def record_check(self, ref: str, deviation: float, *, tolerance: float, worst: str) -> Check:
+        """Keep the largest deviation that a check of a version's encoder found, of the canary `worst`.
+
+        What `verify_encoder(..., record=True)` does. The audit log notes it if the verdict is not that of the check before.
+
+        Raises:
+            InvalidInput: a deviation below 0, or a tolerance that is no share.
+            NotFound: the version has no canaries, so that nothing can have been checked.
+        """
+        with self._home.database.writing() as session:
+            return checks.add(session, ref, deviation=deviation, tolerance=tolerance, worst=worst)
+
+    def encoder_checks(self, ref: str | None = None) -> list[Check]:
+        """The newest kept check of each version's encoder, by name; every one of the version `ref`, newest first."""
+        with self._home.database.reading() as session:
+            return list(checks.checks(session, ref).items)
 
     # Galleries
 
@@ -297,8 +359,119 @@ class Registry(Lists):
         return writing.append_parts(self._home, gallery, version=version, parts=parts, fingerprint=fingerprint, key=key)
 
     def delete(self, gallery: str, ids: Ids, *, key: str | None = None) -> int:
-        """Remove items and all their vectors; unknown ids are passed over. Returns how many items went."""
+        """Remove items, all their vectors and previews; unknown ids are passed over. Returns how many items went."""
         return writing.delete(self._home, gallery, ids, key=key)
+
+    # Items, for people to look at
+
+    def add_previews(
+        self,
+        gallery: str,
+        ids: Ids,
+        *,
+        pictures: Sequence[bytes] | None = None,
+        texts: Sequence[str] | None = None,
+        key: str | None = None,
+    ) -> int:
+        """Keep a small picture, or a text, of each item. All of the batch is stored, or nothing.
+
+        A gallery holds one kind. A preview is never replaced; it goes with its item.
+
+        Args:
+            gallery: the gallery's name.
+            ids: the items' ids (n,), each once.
+            pictures: (n,) files of PNG, JPEG, WebP or GIF, at most 64 KiB each.
+            texts: (n,) texts of 1 to 10,000 characters.
+            key: an idempotency key: a second call with it stores nothing, and returns what the first one did.
+
+        Returns:
+            The number of previews stored.
+
+        Raises:
+            InvalidInput: an empty batch, what is no such picture or text, or another kind than the gallery holds.
+            DuplicateId: an id twice in the batch.
+            NotFound: an id that the gallery does not hold.
+            AlreadyExists: an id that has a preview.
+        """
+        kind, values = one_of(pictures, texts)
+        return self.add_preview_parts(gallery, kind=kind, parts=[(ids, values)], key=key)
+
+    def add_preview_parts(
+        self, gallery: str, *, kind: Preview, parts: Iterable[previewing.Part], key: str | None = None
+    ) -> int:
+        """Keep previews of one `kind`, `picture` or `text`, that come in parts of (ids, values): all of them, or nothing.
+
+        Memory is bounded by a few parts and all ids, however many previews there are.
+        """
+        return previewing.add(self._home, gallery, kind=kind, parts=parts, key=key)
+
+    def set_preview_url(self, gallery: str, url: str | None) -> Gallery:
+        """Say where people's browsers find pictures of the items; None takes that back. Nothing here ever asks for it.
+
+        `url` is an http or https address with `{id}` for the item's id, such as `https://images.example/{id}.jpg`.
+
+        Raises:
+            InvalidInput: one with a user or a password, without `{id}` in its path or query, or with it elsewhere.
+        """
+        with self._home.database.writing() as session:
+            return galleries.set_preview_url(session, gallery, url)
+
+    def items(
+        self,
+        gallery: str,
+        *,
+        label: Mapping[str, str | int] | None = None,
+        after: str | None = None,
+        limit: int = 100,
+        previews: bool = False,
+    ) -> Page[Item]:
+        """At most `limit` items of a gallery in stored order; the first ones, or those behind the cursor `after`.
+
+        What is written meanwhile shifts nothing: an item that is there all along comes exactly once, one that is deleted
+        is left out, and later ones are not listed. A cursor is good for a day after the next write.
+
+        A page costs the same wherever it lies: a few milliseconds, and some 50 to 150 for each million rows of a
+        segment, or of previews, that were stored in another order than the items.
+
+        Args:
+            gallery: the gallery's name.
+            label: by label column the value that items must have, 3 and "3" being one. A page then ends after half a
+                million rows, with fewer items or none, and `next` leads on.
+            after: `next` of the page before.
+            limit: the most items, up to 1,000, or 100 with previews.
+            previews: whether to read them too.
+
+        Raises:
+            InvalidInput: a cursor that is none of this gallery, or is of a state that is gone; a limit out of range; a
+                label column that there is not.
+        """
+        return browsing.items(self._home, gallery, label=label, after=after, limit=limit, previews=previews)
+
+    def item(self, gallery: str, id: str | int) -> Item:
+        """One item with its preview. NotFound if the gallery does not hold it."""
+        return browsing.item(self._home, gallery, id)
+
+    def previews(self, gallery: str, ids: Ids) -> Mapping[str | int, bytes | str]:
+        """The previews of at most 100 items by id, of those that have one; ids that are unknown are passed over."""
+        return browsing.previews(self._home, gallery, ids)
+
+    def items_of(self, gallery: str, ids: Ids, *, previews: bool = False) -> Sequence[Item]:
+        """These items, at most 100, as far as they are there; which versions embedded them is not looked up."""
+        return browsing.items_of(self._home, gallery, ids, previews=previews)
+
+    def examples(self, gallery: str, *, versions: Sequence[str], many: int, seed: int) -> Sequence[str | int]:
+        """Ids of up to `many` items that all `versions` embedded; the same for the same `seed`, while nothing is written.
+
+        They are found among eight times as many: versions that share few items may get fewer, or none.
+        NotFound if one of the versions wrote nothing into the gallery.
+        """
+        return examples.examples(self._home, gallery, versions=versions, many=many, seed=seed)
+
+    def own_vectors(self, gallery: str, id: str | int, *, versions: Sequence[str]) -> Mapping[str, Array]:
+        """By version the vector (d,) float32 that it stored of an item itself, by no transform. NotFound if one stored none."""
+        return examples.own_vectors(self._home, gallery, id, versions=versions)
+
+    # Vectors in any space
 
     def fetch(self, gallery: str, *, ids: Ids, into: str, allow_unmeasured: bool = False) -> Embeddings:
         """The vectors of `ids`, in their order, as (n, d) float32 vectors of the space `into`.
@@ -404,10 +577,13 @@ class Registry(Lists):
                 name=lambda info: info.id, again=lambda id: transforms.to_info(transforms.transform(session, id)),
             )  # fmt: skip
 
-    def transforms(self) -> list[TransformInfo]:
-        """All transforms, oldest first."""
+    def transforms(self, *, model: str | None = None) -> list[TransformInfo]:
+        """All transforms, oldest first; of a `model` those that begin or end at one of its versions, or a prefix of one.
+
+        NotFound for an unknown model.
+        """
         with self._home.database.reading() as session:
-            return list(transforms.transforms(session).items)
+            return list(transforms.transforms(session, model=model).items)
 
     def transform(self, id: str) -> Transform:
         """One registered transform with its parameters."""
@@ -483,19 +659,157 @@ class Registry(Lists):
         with self._home.database.reading() as session:
             return list(evidence.evaluations(session, benchmark=benchmark, metric=metric, label=label).items)
 
-    def matrix(self, benchmark: str, *, metric: str = "map", label: str | None = None) -> Matrix:
-        """The stored compatibility matrix: metric `cmc@1`, `cmc@5`, `map`, `map@r` or `mrr`, by default the first label."""
+    def matrix(
+        self, benchmark: str, *, metric: str = "map", label: str | None = None, versions: Sequence[str] | None = None
+    ) -> Matrix:
+        """The stored compatibility matrix: metric `cmc@1`, `cmc@5`, `map`, `map@r` or `mrr`, by default the first label.
+
+        Of all versions measured on the benchmark, or of `versions` with each other, measured or not.
+        """
         with self._home.database.reading() as session:
-            return evidence.matrix(session, benchmark, metric=metric, label=label)
+            return evidence.matrix(session, benchmark, metric=metric, label=label, versions=versions)
 
     def compare(self, old: str, new: str, *, benchmark: str | None = None, label: str | None = None) -> Comparison:
         """May `new` replace `old` without backfilling? Verdicts and advice from the newest measurement of both."""
         with self._home.database.reading() as session:
             return advice.compare(session, old, new, benchmark=benchmark, label=label)
 
-    def changes(self, *, limit: int = 100) -> list[Change]:
-        """The audit log, newest first."""
-        return list(self.page("changes", limit=limit).items)
+    def study(
+        self,
+        old: str,
+        new: str,
+        *,
+        benchmark: str | None = None,
+        label: str | None = None,
+        seed: int = 0,
+        progress: studying.Progress | None = None,
+    ) -> Study:
+        """Look closer at replacing `old` by `new` than `compare` does, and store what was found.
+
+        Three stages are measured on the items that both versions embedded: `today`, old queries on old vectors;
+        `upgraded`, new queries on old vectors by the best measured path of the newest measurement; `backfilled`, new
+        queries on new vectors. Relevance, ranks and intervals are those of `evaluate`. At most 50,000 items and 2,000
+        queries are looked at, drawn with `seed`; queries are items that share their label with another one.
+
+        Args:
+            old: the version whose vectors are stored.
+            new: the version that may replace it.
+            benchmark: by default the one on which the pair is measured.
+            label: its label column, chosen like the benchmark as `compare` chooses it.
+            seed: of samples, intervals, orders and maps.
+            progress: told how many steps are done, of how many.
+
+        Raises:
+            NotFound: the pair is not measured, or on several benchmarks or label columns of which none was named.
+            InvalidInput: twice the same version, a bad seed, or no two items of one label.
+        """
+        return studying.study(self._home, old, new, benchmark=benchmark, label=label, seed=seed, progress=progress)
+
+    def studies(
+        self,
+        *,
+        old: str | None = None,
+        new: str | None = None,
+        benchmark: str | None = None,
+        label: str | None = None,
+    ) -> list[Study]:
+        """Studies, newest first: of these versions, this benchmark and this label column, where they are named."""
+        with self._home.database.reading() as session:
+            return list(studies.studies(session, old=old, new=new, benchmark=benchmark, label=label).items)
+
+    def stored_study(self, id: str) -> Study:
+        """One study. NotFound if there is none."""
+        with self._home.database.asking() as session:
+            return studies.study(session, id)
+
+    def study_items(self, id: str) -> pa.Table:
+        """What a study found of each item (n rows), whatever became of the item since.
+
+        Columns: `id`; `label.<column>` for each label column; `x_old`, `y_old`, `x_new`, `y_new`, the item's place on the map
+        of either version, from -1 to 1; `overlap`, the share of its nearest neighbours that both versions agree on;
+        `ap_<stage>` and `hit_<stage>`, its average precision and whether rank one was right (1 or 0) as a query at each
+        stage. All but ids and labels are float32, NaN where the item was no query or there is no such stage.
+
+        Raises:
+            NotFound: there is no such study.
+            CorruptFile: the file is gone, damaged or changed.
+        """
+        with self._home.database.asking() as session:
+            digest = studies.digest(session, id)
+        return self._home.study_items(id, digest)
+
+    def upgrades(
+        self, *, limit: int = 10, models: Collection[str] | None = None, galleries: Collection[str] | None = None
+    ) -> list[Comparison]:
+        """The upgrades that were measured last: an older and a newer version each, compared as `compare` does.
+
+        A pair comes once, on the benchmark and label column where it was measured last; of one measurement those between
+        the newest versions come first. Only the newest measurements are looked at, which hold a hundred pairs or more.
+
+        Args:
+            limit: the most pairs.
+            models: between versions of these models alone, all unless named.
+            galleries: on these benchmarks alone, all unless named.
+        """
+        with self._home.database.reading() as session:
+            return upgrades.upgrades(session, limit=limit, models=models, galleries=galleries)
+
+    def changes(
+        self,
+        *,
+        limit: int = 100,
+        action: str | None = None,
+        subject: str | None = None,
+        who: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+    ) -> list[Change]:
+        """The audit log, newest first.
+
+        Args:
+            limit: the most lines.
+            action: only these changes, such as `alias.moved`: one of `registry.types.ACTIONS`.
+            subject: only what happened to this, such as `products/2`; `products/*` is all whose name begins so.
+            who: only what this token or user did.
+            since: only from this moment on; a datetime or its ISO text, in UTC where it names no zone.
+            until: only before this moment.
+
+        Raises:
+            InvalidInput: an unknown action, what is no moment, or a limit below 1.
+        """
+        filters: dict[str, Any] = {"action": action, "subject": subject, "who": who, "since": since, "until": until}
+        return list(self.page("changes", limit=limit, **filters).items)
+
+    # What there is, and what needs a person
+
+    def counts(self) -> Counts:
+        """How much there is of everything."""
+        with self._home.database.reading() as session:
+            return counts.counts(session)
+
+    def decisions(
+        self, *, limit: int = 100, models: Collection[str] | None = None, galleries: Collection[str] | None = None
+    ) -> list[Decision]:
+        """What needs a person's decision, the most urgent first, each with the command that would change it.
+
+        A model's *current* version is the one with the alias `champion`, else `live`, else `production`, else its newest.
+        It has to read what other versions of the model stored, except in a gallery whose every item it embedded itself.
+
+        1. **unreadable**: nothing connects it with vectors that are stored;
+        2. **failing**: on a benchmark, the best path that was measured last is surely worse than the old version itself;
+        3. **drifting**: the last check of an encoder found another than the registered one, see `verify_encoder`;
+        4. **unmeasured**: it reads vectors by a path that nobody measured, or no evaluation speaks of a newest version.
+
+        Two versions come once, the largest gallery named and the others counted.
+
+        Args:
+            limit: the most decisions.
+            models: of these models alone, all unless named.
+            galleries: naming these galleries alone, all unless named.
+        """
+        with self._home.database.reading() as session:
+            graph = self._home.graphs.of(session)
+            return decisions.decisions(session, graph, limit=limit, models=models, galleries=galleries)
 
     # Long lists, a part at a time
 
@@ -509,7 +823,8 @@ class Registry(Lists):
             kind: which list.
             after: `next` of the page before.
             limit: the most items.
-            filters: of `versions` the `model`; of `evaluations` `benchmark`, `metric` and `label`.
+            filters: of `versions` and `transforms` the `model`; of `evaluations` `benchmark`, `metric` and `label`; of
+                `encoder_checks` the `ref`; of `studies` and `changes` those of the method.
 
         Raises:
             InvalidInput: an unknown list or filter, a cursor that is none of this list, or a limit below 1.

@@ -1,18 +1,20 @@
 """Vectors on disk: Lance datasets, read and written at versions that the database acknowledges.
 
-Each gallery is a folder (or object-store prefix) `<name>/` with `items.lance` (id and item columns) and one
-`<model>-<number>.lance` for each version that wrote vectors (id, vector). A write is staged first, as data files that
-no version refers to, then published as a new Lance version; the caller makes it visible by recording that version
-number in the database. Versions beyond the recorded one were never acknowledged: the next write rolls them back.
+Each gallery is a folder (or object-store prefix) `<name>/` with `items.lance` (id and item columns), `previews.lance`
+(id, preview) if there are some, and one `<model>-<number>.lance` for each version that wrote vectors (id, vector). A
+write is staged first, as data files that no version refers to, then published as a new Lance version; the caller makes
+it visible by recording that version number in the database. Versions beyond the recorded one were never acknowledged:
+the next write rolls them back.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -39,6 +41,7 @@ KEPT_FOR = timedelta(days=1)
 
 _OPEN_DATASETS = 64
 _SMALL_FILES = 64
+_WHOLE = re.compile(r"-?[0-9]{1,19}")
 _WHOLE_FILE_ROWS = 1 << 17  # whoever scans holds a few files in memory, and whoever opens a dataset reads of each
 _ID_ROWS = 1 << 20
 _READ_AHEAD_BYTES = 64 << 20  # Lance would fill 2 GiB where it reads faster than whoever asked
@@ -84,6 +87,14 @@ def _refuse_another(uri: str, before: int, after: int) -> None:
         raise Unavailable(f"another process wrote to {uri} at the same time; nothing was stored: try again")
 
 
+def _holds(kind: pa.DataType, value: str | int) -> bool:
+    """Whether a column of this kind, string or int64, can hold a value."""
+    if kind == pa.string():
+        return True
+    text = str(value)
+    return _WHOLE.fullmatch(text) is not None and str(int(text)) == text and abs(int(text)) < 2**63
+
+
 class OpenDatasets:
     """Datasets that are open, by address and version: an opened version never changes."""
 
@@ -123,18 +134,19 @@ def _forget_old(dataset: Any) -> None:
         dataset.cleanup_old_versions(versions=old, error_if_tagged_old_versions=False)
 
 
-def _crowded(dataset: Any) -> bool:
-    """Whether so many small files have come together that each further write and read would cost more."""
-    small = [f for f in dataset.get_fragments() if f.count_rows() < _WHOLE_FILE_ROWS]
+def _crowded(dataset: Any, whole: int) -> bool:
+    """Whether so many files of fewer than `whole` rows have come together that each further write and read costs more."""
+    small = [f for f in dataset.get_fragments() if f.count_rows() < whole]
     return len(small) >= _SMALL_FILES
 
 
 class Dataset:
-    """One Lance dataset at `uri`; every read names the version that it wants."""
+    """One Lance dataset at `uri`; every read names the version that it wants. A file holds at most `file_rows` rows."""
 
-    def __init__(self, uri: str, opened: OpenDatasets) -> None:
+    def __init__(self, uri: str, opened: OpenDatasets, *, file_rows: int = _WHOLE_FILE_ROWS) -> None:
         self.uri = uri
         self._opened = opened
+        self._file_rows = file_rows
 
     def at(self, version: int) -> Any:
         """The dataset as it was at `version`."""
@@ -161,7 +173,7 @@ class Dataset:
                     self.uri,
                     schema=table.schema,
                     mode="append" if version else "overwrite",
-                    max_rows_per_file=_WHOLE_FILE_ROWS,
+                    max_rows_per_file=self._file_rows,
                 )
             )
 
@@ -178,7 +190,7 @@ class Dataset:
                 operation = lance.LanceOperation.Overwrite(schema, fragments)
                 return int(lance.LanceDataset.commit(self.uri, operation).version)
             base = self._rolled_back(version)
-            crowded = _crowded(base)
+            crowded = _crowded(base, self._file_rows)
             if crowded and base.version == version:
                 # Old states go now, while the newest is the acknowledged one, which is kept: were it done after this
                 # write, the state that counts until the caller's commit could be among them.
@@ -186,8 +198,8 @@ class Dataset:
             operation = lance.LanceOperation.Append(fragments)
             grown = lance.LanceDataset.commit(self.uri, operation, read_version=base.version)
             _refuse_another(self.uri, base.version, grown.version)
-            if crowded:  # files of `_WHOLE_FILE_ROWS` are left alone, so a row is rewritten a bounded number of times
-                grown.optimize.compact_files(target_rows_per_fragment=_WHOLE_FILE_ROWS)
+            if crowded:  # files of `file_rows` are left alone, so a row is rewritten a bounded number of times
+                grown.optimize.compact_files(target_rows_per_fragment=self._file_rows)
             return int(grown.version)
 
     def remove(self, ids: pa.Array, version: int) -> tuple[int, int]:
@@ -218,8 +230,13 @@ class Dataset:
         hits = [column.filter(pc.is_in(column, value_set=ids)) for column in columns]
         return pa.concat_arrays(hits) if hits else ids.slice(0, 0)
 
-    def places(self, ids: pa.Array, version: int) -> Array:
-        """Where each of `ids` stands at `version`: the number (m,) of its row in stored order, or -1."""
+    def places(self, ids: pa.Array, version: int, *, near: Array | None = None) -> Array:
+        """Where each of `ids` stands at `version`: the number (m,) of its row in stored order, or -1.
+
+        `near` (m,) is where each probably stands, none below 0: if they all do, nothing else is read.
+        """
+        if near is not None and len(ids) and self._stand(ids, near, version):
+            return near
         found = np.full(len(ids), -1, dtype=np.int64)
         start = 0
         for batch in self.batches(version, ["id"], _ID_ROWS) if len(ids) else ():
@@ -231,12 +248,37 @@ class Dataset:
         places: Array = found[again]
         return places
 
+    def _stand(self, ids: pa.Array, places: Array, version: int) -> bool:
+        """Whether each of `ids` stands at its place."""
+        if places.max() >= self.count(version):
+            return False
+        return bool(self.rows(places, version, ["id"])["id"].combine_chunks().equals(ids))
+
+    def matching(self, start: int, rows: int, version: int, values: Mapping[str, str | int]) -> Array:
+        """Of the `rows` rows from the one at `start`, the numbers of those that have these values by column, in order.
+
+        3 and "3" are one value, whichever of the two the column holds.
+        """
+        with _reading(self.uri, version):
+            found = self.at(version).to_table(columns=list(values), offset=start, limit=rows)
+        fits = np.ones(len(found), dtype=bool)
+        for name, value in values.items():
+            column = found[name]
+            wanted = pa.array([str(value)]).cast(column.type, safe=True) if _holds(column.type, value) else None
+            fits &= False if wanted is None else pc.equal(column, wanted[0]).to_numpy()
+        return start + np.flatnonzero(fits)
+
     def rows(self, places: Array, version: int, columns: list[str]) -> pa.Table:
         """The rows that stand at `places` (m,), in that order, with `columns`."""
         once, order = np.unique(places, return_inverse=True)
         with _reading(self.uri, version):
             found = self.at(version).take(once.tolist(), columns=columns)
         return found if np.array_equal(order, np.arange(len(order))) else found.take(pa.array(order))
+
+    def count(self, version: int) -> int:
+        """How many rows there are at `version`."""
+        with _reading(self.uri, version):
+            return int(self.at(version).count_rows())
 
     def take(self, ids: pa.Array, version: int, columns: list[str]) -> pa.Table:
         """The rows of `ids`, in their order, with their ids and `columns`.

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path as FilePath
 from threading import Lock
 
+import pyarrow as pa
+
 from registry import canaries, transforms
 from registry.canaries import Canaries
 from registry.database import Database, address_in
@@ -16,6 +18,7 @@ from registry.gallery import Dataset, OpenDatasets
 from registry.index import IndexCache
 from registry.layout import Layout
 from registry.services.graphs import Graphs
+from registry.study import items
 from registry.transforms import Prefix, Transform
 from registry.transforms.base import write_whole
 
@@ -23,13 +26,14 @@ __all__ = ["Home"]
 
 _INDEX_BUDGET_BYTES = 2 << 30
 _TRANSFORMS_KEPT = 256
+_PREVIEWS_IN_A_FILE = 8192  # each may take 64 KiB
 
 
 class Home:
     """Where everything of one registry is.
 
     <root>/registry.db, <root>/galleries/<gallery>/…lance, <root>/transforms/<id>.safetensors,
-    <root>/canaries/<model>-<n>.safetensors; MLflow's own files, <root>/mlflow.db and <root>/mlruns, belong to `align`.
+    <root>/canaries/<model>-<n>.safetensors, <root>/studies/<id>.arrow; MLflow's own files, <root>/mlflow.db and <root>/mlruns, belong to `align`.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, database: str | None = None) -> None:
@@ -56,6 +60,10 @@ class Home:
         """The item columns of a gallery."""
         return Dataset(str(self.layout.items_of(gallery)), self._opened)
 
+    def previews(self, gallery: str) -> Dataset:
+        """The previews of a gallery's items."""
+        return Dataset(str(self.layout.previews_of(gallery)), self._opened, file_rows=_PREVIEWS_IN_A_FILE)
+
     def segment(self, gallery: str, version: str) -> Dataset:
         """The vectors that `version` wrote into a gallery."""
         return Dataset(str(self.layout.segment_of(gallery, version)), self._opened)
@@ -73,6 +81,18 @@ class Home:
         file = self.layout.canaries_of(version)
         try:
             return canaries.loads(file.read_bytes(), digest=digest, name=str(file))
+        except FileNotFoundError as error:
+            raise CorruptFile(f"{file} is gone: restore it from a backup") from error
+
+    def keep_study(self, id: str, data: bytes) -> None:
+        """Write the file of a study's items."""
+        write_whole(self.layout.study_of(id), data)
+
+    def study_items(self, id: str, digest: str) -> pa.Table:
+        """The items of a study, checked against the digest that the database knows."""
+        file = self.layout.study_of(id)
+        try:
+            return items.loads(file.read_bytes(), digest=digest, name=str(file))
         except FileNotFoundError as error:
             raise CorruptFile(f"{file} is gone: restore it from a backup") from error
 

@@ -12,8 +12,12 @@ from registry.findings import Finding
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-__all__ = ["examine_installed"]
+__all__ = ["examine_installed", "releases"]
 
+_MAIN = (
+    "numpy", "pyarrow", "pylance", "faiss-cpu", "sqlalchemy", "alembic", "psycopg", "flask", "gunicorn", "safetensors",
+    "torch", "mlflow", "ray",
+)  # fmt: skip
 _NEEDED, _OPTIONAL = ("", "server"), ("align", "tracking")
 
 
@@ -50,3 +54,15 @@ def _of_extra(needed: list[Requirement], extra: str) -> Iterator[Finding]:
         if not requirement.specifier.contains(have, prereleases=True):
             found = f"is {have}, needed is {requirement.specifier}"
             yield Finding("problem", f"package {requirement.name}", found, mend)
+
+
+def releases() -> dict[str, str | None]:
+    """Python and the main packages, each with its release; None where it is not installed. None of them is imported."""
+    return {"Python": ".".join(map(str, sys.version_info[:3])), **{name: _release(name) for name in _MAIN}}
+
+
+def _release(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

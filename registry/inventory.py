@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.layout import Layout
-from registry.tables import CanariesRow, GalleryRow, SegmentRow, TransformRow, VersionRow
+from registry.tables import CanariesRow, GalleryRow, SegmentRow, StudyRow, TransformRow, VersionRow
 
 __all__ = ["Inventory", "StoredDataset", "StoredFile", "inventory"]
 
@@ -26,7 +26,7 @@ class StoredDataset:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of a transform, or of the canaries of the version that `of` names; `digest` is of what it holds."""
+    """A file of a transform, of the canaries of a version or of the items of a study, which `of` names; and its digest."""
 
     path: Path
     kind: str
@@ -50,10 +50,20 @@ def inventory(session: Session, layout: Layout) -> Inventory:
         galleries=frozenset(name for name, _, _ in rows),
         datasets=(
             *(StoredDataset(layout.items_of(name), name, version, items) for name, version, items in rows if version),
+            *_previews(session, layout),
             *_segments(session, layout),
         ),
-        files=(*_transforms(session, layout), *_canaries(session, layout)),
+        files=(*_transforms(session, layout), *_canaries(session, layout), *_studies(session, layout)),
     )
+
+
+def _previews(session: Session, layout: Layout) -> list[StoredDataset]:
+    statement = (
+        select(GalleryRow.name, GalleryRow.previews_version, GalleryRow.previews)
+        .where(GalleryRow.previews_version > 0)
+        .order_by(GalleryRow.id)
+    )
+    return [StoredDataset(layout.previews_of(name), name, *at) for name, *at in session.execute(statement)]
 
 
 def _segments(session: Session, layout: Layout) -> list[StoredDataset]:
@@ -79,3 +89,8 @@ def _canaries(session: Session, layout: Layout) -> list[StoredFile]:
     statement = select(VersionRow, CanariesRow.digest).join(CanariesRow, CanariesRow.version_id == VersionRow.id)
     rows = session.execute(statement.order_by(VersionRow.id))
     return [StoredFile(layout.canaries_of(of.ref), "canaries", of.ref, digest) for of, digest in rows]
+
+
+def _studies(session: Session, layout: Layout) -> list[StoredFile]:
+    rows = session.execute(select(StudyRow.id, StudyRow.digest).order_by(StudyRow.created_at, StudyRow.id))
+    return [StoredFile(layout.study_of(id), "study", id, digest) for id, digest in rows]

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Literal
 
-from registry.types import Change, Evaluation, Gallery, Model, Page, TransformInfo, Version
+from registry.types import Change, Evaluation, Gallery, Model, Page, Study, TransformInfo, Version
 
 __all__ = ["Kind", "Lists"]
 
-Kind = Literal["models", "versions", "galleries", "transforms", "anchor_sets", "evaluations", "changes"]
+Kind = Literal[
+    "models",
+    "versions",
+    "galleries",
+    "transforms",
+    "anchor_sets",
+    "evaluations",
+    "studies",
+    "changes",
+    "encoder_checks",
+]
 
 
 class Lists(ABC):
@@ -41,9 +52,9 @@ class Lists(ABC):
         """All galleries by name, read `page` at a time."""
         return self._each("galleries", page)
 
-    def iter_transforms(self, *, page: int = 1000) -> Iterator[TransformInfo]:
-        """All transforms, oldest first, read `page` at a time."""
-        return self._each("transforms", page)
+    def iter_transforms(self, *, model: str | None = None, page: int = 1000) -> Iterator[TransformInfo]:
+        """The transforms of a model, or all, as `transforms` gives them, read `page` at a time."""
+        return self._each("transforms", page, model=model)
 
     def iter_evaluations(
         self,
@@ -60,6 +71,34 @@ class Lists(ABC):
         """
         return self._each("evaluations", page, benchmark=benchmark, metric=metric, label=label)
 
-    def iter_changes(self, *, page: int = 1000) -> Iterator[Change]:
-        """The whole audit log, newest first, read `page` at a time."""
-        return self._each("changes", page)
+    def iter_studies(
+        self,
+        *,
+        old: str | None = None,
+        new: str | None = None,
+        benchmark: str | None = None,
+        label: str | None = None,
+        page: int = 100,
+    ) -> Iterator[Study]:
+        """Studies, newest first, as `studies` gives them, read `page` at a time: each takes some ten kilobytes."""
+        return self._each("studies", page, old=old, new=new, benchmark=benchmark, label=label)
+
+    def newest_study(
+        self, old: str, new: str, *, benchmark: str | None = None, label: str | None = None
+    ) -> Study | None:
+        """The newest study of replacing `old` by `new`, on this benchmark and label column if they are named."""
+        found = self.page("studies", limit=1, old=old, new=new, benchmark=benchmark, label=label).items
+        return found[0] if found else None
+
+    def iter_changes(
+        self,
+        *,
+        action: str | None = None,
+        subject: str | None = None,
+        who: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        page: int = 1000,
+    ) -> Iterator[Change]:
+        """The audit log, newest first and filtered as `changes` does, read `page` at a time."""
+        return self._each("changes", page, action=action, subject=subject, who=who, since=since, until=until)

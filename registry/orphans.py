@@ -68,7 +68,11 @@ def _stray(layout: Layout, found: Inventory) -> Iterator[Orphan]:
         else:
             yield from _if_old(folder, "folder of no gallery")
     known = {stored.path for stored in found.files}
-    for folder, what in ((layout.transforms, "file of no transform"), (layout.canaries, "file of no canaries")):
+    for folder, what in (
+        (layout.transforms, "file of no transform"),
+        (layout.canaries, "file of no canaries"),
+        (layout.studies, "file of no study"),
+    ):
         for file in _entries(folder):
             if file not in known:
                 yield from _if_old(file, what)

@@ -91,6 +91,34 @@ class Graph:
                     for g in filter(partial(_first_meet, q), stored.get(q.end, ())):
                         yield Path(query, gallery, q.end, q.ids, g.ids, q.kinds + g.kinds)
 
+    def connects(self, query: str, gallery: str) -> bool:
+        """Whether `meet`, with `beside`, finds any way; for asking of thousands of pairs, most of which have none."""
+        if (query, gallery) in self._beside or any(edge.target == gallery for edge in self._out.get(query, ())):
+            return True
+        if query != gallery and self._is_alone(query) and self._is_alone(gallery):
+            return False
+        left, right = self._distances(query, gallery), self._distances(gallery, query)
+        return any(length + right.get(space, _MOST_MAPS + 1) <= _MOST_MAPS for space, length in left.items())
+
+    def readable(self, query: str, versions: Iterable[str]) -> set[str]:
+        """Of these versions those whose own space `connects` with that of version `query`; for asking of many at once."""
+        left = self._distances(query, query)
+        return {v for v in versions if (query, v) in self._beside or self._is_met(v, left)}
+
+    def _is_met(self, version: str, left: Mapping[str, int]) -> bool:
+        """Whether a version reaches a space that the other side reaches by `left` so many maps, with few enough in all."""
+        newest, seen = [version], {version}
+        for length in range(_MOST_MAPS + 1):
+            if any(left.get(space, _MOST_MAPS + 1) + length <= _MOST_MAPS for space in newest):
+                return True
+            newest = list({edge.target for space in newest for edge in self._leaving(space, version)} - seen)
+            seen.update(newest)
+        return False
+
+    def _is_alone(self, space: str) -> bool:
+        """Whether nothing leads from a version's own space."""
+        return prefix_of(space) is None and space not in self._out and space not in self._prefixes
+
     def needs_side(self, query: str, gallery: str) -> bool:
         """Whether a slerp edge leads from the one to the other."""
         return (query, gallery) in self._beside

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from registry.errors import BadName
+from registry.errors import BadName, InvalidInput
 
-__all__ = ["RELATIVE", "VersionRef", "check_name", "is_relative", "parse_version", "prefix_of", "relative"]
+__all__ = [
+    "RELATIVE",
+    "VersionRef",
+    "check_name",
+    "is_relative",
+    "parse_version",
+    "parse_versions",
+    "prefix_of",
+    "relative",
+]
 
 RELATIVE = "relative"
 """The reserved first word of relative spaces; no model may be called that."""
@@ -46,6 +56,13 @@ def parse_version(ref: str) -> VersionRef:
         raise BadName(f"{ref!r:.120} is not a version: write it like 'products/2' or 'products@champion'")
     number = match["number"]
     return VersionRef(match["model"], int(number) if number else None, match["alias"])
+
+
+def parse_versions(refs: Sequence[str]) -> Mapping[str, VersionRef]:
+    """Parse a list of versions, at least one."""
+    if isinstance(refs, str) or not isinstance(refs, Sequence) or not refs:
+        raise InvalidInput(f"versions must be a list of some, got {refs!r:.80}: write ['products/1', 'products/2']")
+    return {ref: parse_version(ref) for ref in refs}
 
 
 def prefix_of(space: str) -> tuple[str, int] | None:

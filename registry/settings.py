@@ -34,6 +34,10 @@ class Settings:
     body_mb: int = _setting(65536, "largest body of vectors, in MiB; they are read in pieces, never held whole")
     rate_limit: str = _setting("", "requests of one token or address, such as '600 per minute'; empty is no limit")
     webhook_allow: str = _setting("", "hosts that webhooks may call, private ones too; empty is every public one")
+    tracking_uri: str = _setting(
+        "", "MLflow's store of runs; empty is mlflow.db in the home", secret=True
+    )  # it may hold a password
+    mlflow_url: str = _setting("", "address of MLflow's own pages, for links to runs; empty is none")
     log_level: str = _setting("info", "of the log, in JSON lines on standard error: debug, info, warning or error")
     secret_key: str = _setting("", "signs sessions; made and kept in the home unless given", secret=True)
 

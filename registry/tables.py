@@ -74,6 +74,7 @@ class VersionRow(Base):
         UniqueConstraint("model_id", "number"),
         UniqueConstraint("model_id", "id"),
         UniqueConstraint("model_id", "fingerprint"),
+        Index("versions_of_run", "run_id"),
         CheckConstraint("number > 0", name="number_positive"),
         CheckConstraint("dim BETWEEN 1 AND 65536", name="dim_range"),
         CheckConstraint("metric IN ('cosine', 'dot', 'l2')", name="metric_known"),
@@ -225,6 +226,7 @@ class TransformRow(Base):
         CheckConstraint("source <> target", name="two_spaces"),
         Index("transforms_ends", "source", "target"),
         Index("transforms_into", "target", "source"),
+        Index("transforms_of_run", "run_id"),
         Index("transforms_added", "created_at", "id"),  # the order of lists; counting them reads it too
     )
     id: Mapped[str] = mapped_column(String(40), primary_key=True)

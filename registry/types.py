@@ -17,14 +17,18 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "ACTIONS",
     "DECIDING_METRICS",
     "EVENTS",
     "METRIC_NAMES",
     "STAGES",
     "TOKEN_ROLES",
+    "Action",
     "AnchorSet",
     "Change",
+    "Check",
     "Comparison",
+    "Counts",
     "Curve",
     "Decision",
     "Delivery",
@@ -36,11 +40,13 @@ __all__ = [
     "Gallery",
     "Group",
     "Hits",
+    "Item",
     "Matrix",
     "Model",
     "Overlap",
     "Page",
     "Path",
+    "Preview",
     "Scores",
     "Segment",
     "Space",
@@ -65,6 +71,9 @@ DECIDING_METRICS = ("cmc@1", "map")
 Event = Literal["version.registered", "alias.moved", "verdict.changed", "backfill.finished"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 """What a webhook can be told of."""
+
+Preview = Literal["picture", "text"]
+"""What kind of previews a gallery holds."""
 
 Role = Literal["self", "naive", "path"]
 Advice = Literal["upgrade without backfill", "bridge with a transform", "backfill", "stay"]
@@ -138,7 +147,7 @@ class Gallery:
     items: int
     segments: tuple[Segment, ...]
     created_at: datetime
-    preview: Literal["picture", "text"] | None = None
+    preview: Preview | None = None
     previews: int = 0
     preview_url: str | None = None
 
@@ -146,6 +155,19 @@ class Gallery:
     def is_benchmark(self) -> bool:
         """Whether verdicts can be measured on it."""
         return bool(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item of a gallery: its label in each column, the versions that embedded it, and its preview if it was asked for.
+
+    The preview is a small picture (PNG, JPEG, WebP or GIF) or a text; None where there is none.
+    """
+
+    id: str | int
+    labels: Mapping[str, Any]
+    versions: tuple[str, ...]
+    preview: bytes | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +213,7 @@ class TransformInfo:
     report: Mapping[str, Any]
     created_at: datetime
     run_id: str | None = None
+    digest: str | None = None  # what its file is checked against, hex; earlier servers do not tell it
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,6 +522,65 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """What a check of a version's encoder found: its largest deviation, of the canary `worst`, and the tolerance.
+
+    A deviation is a share of a vector's length; a million is kept of a larger one, and of what was no vector at all.
+    """
+
+    version: str
+    deviation: float
+    tolerance: float
+    worst: str
+    at: datetime
+    who: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the encoder is the registered one, as far as its canaries tell."""
+        return self.deviation <= self.tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much a registry holds; `benchmarks` are among the `galleries`, and an item counts a vector for each version."""
+
+    models: int
+    versions: int
+    galleries: int
+    benchmarks: int
+    items: int
+    vectors: int
+    transforms: int
+    evaluations: int
+    studies: int
+
+
+Action = Literal[
+    "alias.moved",
+    "anchors.added",
+    "benchmark.evaluated",
+    "benchmark.studied",
+    "canaries.added",
+    "encoder.checked",
+    "gallery.appended",
+    "gallery.created",
+    "gallery.deleted",
+    "gallery.preview_url",
+    "gallery.previewed",
+    "token.created",
+    "token.revoked",
+    "transform.added",
+    "version.registered",
+    "version.tagged",
+    "webhook.added",
+    "webhook.removed",
+]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+"""What the audit log tells of."""
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One line of the audit log; `who` is None for what releases before tokens noted."""
 
@@ -562,14 +644,14 @@ class Delivery:
     created_at: datetime
 
 
-Item = TypeVar("Item")
+Listed = TypeVar("Listed")
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[Item]):
+class Page(Generic[Listed]):
     """Some items of a list, and the cursor of those that follow them: what to give as `after`; None at the end."""
 
-    items: tuple[Item, ...]
+    items: tuple[Listed, ...]
     next: str | None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,27 +19,24 @@ from registry.gallery import Dataset
 from registry.home import Home
 from registry.services import galleries, models, operations
 from registry.services.audit import record
+from registry.staging import Staging, staging
 from registry.tables import GalleryRow, SegmentRow
 from registry.vectors import Array
 
-__all__ = ["Part", "append", "append_parts", "delete", "known_ids", "require_known"]
+__all__ = ["Part", "append", "append_parts", "delete", "digest", "known_ids", "refuse_stored", "require_known"]
 
 Part = tuple[Sequence[Any] | Array | pa.Array, Any, Mapping[str, Any] | None]
 """Some items of a batch: ids (n,), vectors (n, d), and the labels of columns."""
 
-_STAGED_ROWS = 1 << 17
-_STAGED_BYTES = 64 << 20
 
-
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _Staged:
     """A batch on disk that nothing refers to yet: its ids (n,), label columns, and data files."""
 
     ids: pa.Array
     labels: Mapping[str, pa.Array]
     schema: pa.Schema
-    fragments: list[Any] = field(default_factory=list)
-    published: bool = False
+    files: Staging
 
 
 def append(
@@ -77,7 +74,7 @@ def append_parts(
     dataset = home.segment(gallery, writer.ref)
     taken = f"{gallery} already has vectors of {writer.ref} for"
     with _staged(dataset, target, parts, state) as batch:
-        once = operations.once(key, "append", gallery, writer.ref, _digest(batch.ids) if key else "")
+        once = operations.once(key, "append", gallery, writer.ref, digest(batch.ids) if key else "")
         # Reading a big segment's ids takes a while: done here, outside the lock, and again below only if it changed.
         stored = dataset.known(batch.ids, state)
         with home.database.writing() as session:
@@ -87,10 +84,9 @@ def append_parts(
             segment = galleries.segment(session, row, models.find(session, writer.ref))
             if segment.lance_version != state:
                 stored = dataset.known(batch.ids, segment.lance_version)
-            _refuse_stored(batch.ids, stored, taken)
+            refuse_stored(batch.ids, stored, taken)
             _add_items(home, row, batch)
-            batch.published = True
-            segment.lance_version = dataset.publish(batch.fragments, batch.schema, segment.lance_version)
+            segment.lance_version = batch.files.publish(batch.schema, segment.lance_version)
             segment.rows += len(batch.ids)
             record(session, "gallery.appended", gallery, {"version": writer.ref, "rows": len(batch.ids)})
             operations.note(session, once, len(batch.ids))
@@ -100,36 +96,29 @@ def append_parts(
 @contextmanager
 def _staged(dataset: Dataset, target: Target, parts: Iterable[Part], state: int) -> Iterator[_Staged]:
     """The parts, checked and written as files after `state`; the files go again unless the batch is published."""
-    schema = segment_schema(target.id_type, target.dim, target.dtype)
-    staged = _Staged(pa.array([], schema.field("id").type), {}, schema)
     ids: list[pa.Array] = []
     labels: list[Mapping[str, pa.Array]] = []
-    waiting: list[pa.Table] = []
-    try:
-        start = rows = size = 0
+    start = 0
+    with staging(dataset, state) as files:
         for part in parts:
             batch = checked(target, *part, start=start)
             _check_same_labels(labels, batch)
             start += len(batch.ids)
             ids.append(batch.ids)
             labels.append(batch.labels)
-            waiting.append(batch.table)
-            rows, size = rows + len(batch.ids), size + batch.table.nbytes  # counted: there may be a part for each row
-            if rows >= _STAGED_ROWS or size >= _STAGED_BYTES:
-                staged.fragments += dataset.stage(pa.concat_tables(waiting), state)
-                waiting, rows, size = [], 0, 0
-        if waiting:
-            staged.fragments += dataset.stage(pa.concat_tables(waiting), state)
+            files.add(batch.table)
+        files.flush()
         if not ids:
             raise InvalidInput("the batch is empty: give at least one id and one vector")
-        staged.ids = pa.concat_arrays(ids)
-        staged.labels = {name: pa.concat_arrays([part[name] for part in labels]) for name in labels[0]}
+        whole = pa.concat_arrays(ids)
         if len(ids) > 1:
-            refuse_twice(staged.ids)
-        yield staged
-    finally:
-        if not staged.published:
-            dataset.discard(staged.fragments)
+            refuse_twice(whole)
+        yield _Staged(
+            whole,
+            {name: pa.concat_arrays([part[name] for part in labels]) for name in labels[0]},
+            segment_schema(target.id_type, target.dim, target.dtype),
+            files,
+        )
 
 
 def _check_same_labels(before: Sequence[Mapping[str, pa.Array]], batch: Batch) -> None:
@@ -138,8 +127,8 @@ def _check_same_labels(before: Sequence[Mapping[str, pa.Array]], batch: Batch) -
         raise InvalidInput(f"all parts of a batch have the same label columns, got {kinds[0]} and then {kinds[-1]}")
 
 
-def _digest(ids: pa.Array) -> str:
-    """sha-256, hex, over ids."""
+def digest(ids: pa.Array) -> str:
+    """sha-256, hex, over ids (n,)."""
     whole = ids.to_numpy().tobytes() if ids.type == pa.int64() else "\0".join(ids.to_pylist()).encode()
     return hashlib.sha256(whole).hexdigest()
 
@@ -149,13 +138,16 @@ def delete(home: Home, gallery: str, ids: Sequence[Any] | Array, *, key: str | N
     with home.database.writing() as session:
         row = galleries.locked(session, gallery)
         gone = id_column(row.id_type, ids)
-        once = operations.once(key, "delete", gallery, _digest(gone) if key else "")
+        once = operations.once(key, "delete", gallery, digest(gone) if key else "")
         if (before := operations.result(session, once)) is not None:
             return int(before)
         count = 0
         if row.items_version:
             for segment in row.segments:
                 _remove(home, row, segment, gone)
+            if row.previews_version:
+                row.previews_version, seen = home.previews(gallery).remove(gone, row.previews_version)
+                row.previews -= seen
             row.items_version, count = home.items(gallery).remove(gone, row.items_version)
             row.items -= count
             record(session, "gallery.deleted", gallery, {"items": count})
@@ -169,11 +161,12 @@ def _remove(home: Home, row: GalleryRow, segment: SegmentRow, gone: pa.Array) ->
         segment.rows -= count
 
 
-def _refuse_stored(ids: pa.Array, stored: pa.Array, what: str) -> None:
+def refuse_stored(ids: pa.Array, stored: pa.Array, taken: str, what: str = "vectors") -> None:
+    """Raise `AlreadyExists` for the first of `ids` that is in `stored`."""
     if len(stored):
         row = int(np.flatnonzero(pc.is_in(ids, value_set=stored).to_numpy(zero_copy_only=False))[0])
         raise AlreadyExists(
-            f"{what} id {ids[row].as_py()!r:.80} (row {row}): stored vectors are never replaced; delete it first, or leave it out"
+            f"{taken} id {ids[row].as_py()!r:.80} (row {row}): stored {what} are never replaced; delete it first, or leave it out"
         )
 
 

@@ -19,7 +19,7 @@ Unit = Literal["percent", "number", "count", "time", "text"]
 class Series:
     """Values (n,), None where nothing was measured, with the ends of their intervals if they have some.
 
-    `look` is the number of its colour, dash and point from 1, the same for one thing on all pages: today is 1, upgraded 2,
+    A `level` is one value all along, drawn without points. `look` is the number of its colour, dash and point from 1, the same for one thing on all pages: today is 1, upgraded 2,
     backfilled 3, the naive control 4.
     """
 
@@ -28,6 +28,7 @@ class Series:
     low: Sequence[float | None] = ()
     high: Sequence[float | None] = ()
     look: int = 2
+    level: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,18 @@ def moment(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
 
 
+def duration(seconds: float) -> str:
+    """75.2 -> `1 min 15 s`; below ten seconds with one decimal."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def iso(at: datetime) -> str:
     """For the `datetime` attribute of a time element."""
     return at.astimezone(UTC).isoformat(timespec="seconds")
@@ -68,5 +80,5 @@ def details(facts: Mapping[str, Any]) -> str:
 
 
 FILTERS: dict[str, Callable[..., str]] = {
-    f.__name__: f for f in (count, decimal, details, iso, moment, percent, plain, points, short)
+    f.__name__: f for f in (count, decimal, details, duration, iso, moment, percent, plain, points, short)
 }

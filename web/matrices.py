@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,13 +26,18 @@ STATES: dict[State, tuple[str, str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """How `query` does on `gallery`'s stored vectors: the best path, what else was measured, and the naive control."""
+    """How `query` does on `gallery`'s stored vectors: the best path, what else was measured, and the naive control.
+
+    `share` is what the best path already brings of the gain that re-embedding everything would: 1 is as good as that, 0
+    as today. None where re-embedding brings no sure gain, or the three were not measured together.
+    """
 
     query: str
     gallery: str
     state: State
     best: Evaluation | None
     others: tuple[Evaluation, ...]
+    share: float | None = None
 
 
 def cells(matrix: Matrix) -> list[tuple[str, list[Cell]]]:
@@ -39,16 +45,29 @@ def cells(matrix: Matrix) -> list[tuple[str, list[Cell]]]:
     found: dict[tuple[str, str], list[Evaluation]] = defaultdict(list)
     for e in matrix.evaluations:  # best path first, the naive control last
         found[e.query, e.gallery].append(e)
-    return [(query, [_cell(query, g, found.get((query, g), [])) for g in matrix.versions]) for query in matrix.versions]
+    own = {e.query: e for e in matrix.evaluations if e.role == "self"}
+    return [
+        (query, [_cell(query, gallery, found.get((query, gallery), []), own) for gallery in matrix.versions])
+        for query in matrix.versions
+    ]
 
 
-def _cell(query: str, gallery: str, measured: list[Evaluation]) -> Cell:
+def _cell(query: str, gallery: str, measured: list[Evaluation], own: Mapping[str, Evaluation]) -> Cell:
     """The naive control is never an answer: where nothing else was measured there is no path."""
     ways = [e for e in measured if e.role != "naive"]
     if not ways:
         return Cell(query, gallery, "nopath" if measured else "unmeasured", None, tuple(measured))
     best = ways[0]
-    return Cell(query, gallery, state_of(best), best, tuple(e for e in measured if e is not best))
+    others = tuple(e for e in measured if e is not best)
+    return Cell(query, gallery, state_of(best), best, others, _share(best, own.get(query), own.get(gallery)))
+
+
+def _share(best: Evaluation, new: Evaluation | None, old: Evaluation | None) -> float | None:
+    if best.role != "path" or new is None or old is None or new is old:
+        return None
+    if not best.measurement == new.measurement == old.measurement or new.low <= old.high:
+        return None
+    return best.gain / (new.value - old.value)
 
 
 def state_of(evaluation: Evaluation) -> State:

@@ -5,18 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
-from registry.types import Advice, Comparison, Evaluation, Matrix, Version
+from registry.types import Advice, Comparison, Evaluation
 from web.matrices import State
 
-if TYPE_CHECKING:
-    from registry.embedded import Registry
-
-__all__ = ["PAIRS_SHOWN", "Rung", "Upgrade", "pairs", "upgrades"]
-
-PAIRS_SHOWN = 20
-"""Each pair costs a comparison, and what is decided now is among the newest."""
+__all__ = ["Rung", "Upgrade", "rungs", "upgrades"]
 
 _ADVICE = get_args(Advice)  # in the order of what costs least
 
@@ -43,24 +37,15 @@ class Upgrade:
     verdicts: dict[str, State]
     rungs: tuple[Rung, ...]
 
-
-def pairs(matrix: Matrix, versions: Sequence[Version]) -> list[tuple[str, str]]:
-    """Measured upgrades (old, new): those to the newest versions first, and from the newest among them."""
-    age = {v.ref: i for i, v in enumerate(sorted(versions, key=lambda v: (v.created_at, v.model, v.number)))}
-    measured = {(e.gallery, e.query) for e in matrix.evaluations if e.gallery in age and e.query in age}
-    upward = [(old, new) for old, new in measured if age[old] < age[new]]
-    return sorted(upward, key=lambda pair: (age[pair[1]], age[pair[0]]), reverse=True)
+    @property
+    def label(self) -> str:
+        """The label column that says what is relevant."""
+        return self.comparison.evaluations[0].label
 
 
-def upgrades(registry: Registry, matrix: Matrix, wanted: Sequence[tuple[str, str]]) -> list[Upgrade]:
-    """The first `PAIRS_SHOWN` of the `wanted` pairs, compared on the benchmark and label column of `matrix`.
-
-    Those that may go ahead come first, each kind in the order given.
-    """
-    found = (
-        registry.compare(old, new, benchmark=matrix.benchmark, label=matrix.label) for old, new in wanted[:PAIRS_SHOWN]
-    )
-    shown = [Upgrade(c, _verdicts(c), _rungs(c, matrix.metric)) for c in found]
+def upgrades(found: Sequence[Comparison], metric: str) -> list[Upgrade]:
+    """Comparisons as they are shown, drawn for one metric. Those that may go ahead come first, each kind in its order."""
+    shown = [Upgrade(c, _verdicts(c), _rungs(c, metric)) for c in found]
     return sorted(shown, key=lambda u: _ADVICE.index(u.comparison.advice))
 
 
@@ -81,10 +66,15 @@ def _rungs(comparison: Comparison, metric: str) -> tuple[Rung, ...]:
         (label, max((e for e in cells if (e.query, e.gallery) == (q, g)), key=lambda e: e.value, default=None))
         for label, q, g in wanted
     ]
-    measured = [e for _, e in best if e]
+    return rungs(best)
+
+
+def rungs(found: Sequence[tuple[str, Evaluation | None]]) -> tuple[Rung, ...]:
+    """Labelled numbers as rungs of one drawing, on a scale that holds all their intervals."""
+    measured = [e for _, e in found if e]
     low = math.floor(min((e.low for e in measured), default=0.0) / _STEP) * _STEP
     high = max(math.ceil(max((e.high for e in measured), default=1.0) / _STEP) * _STEP, low + _STEP)
-    return tuple(_rung(label, e, low, high) for label, e in best)
+    return tuple(_rung(label, e, low, high) for label, e in found)
 
 
 def _rung(label: str, e: Evaluation | None, low: float, high: float) -> Rung:

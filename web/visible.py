@@ -6,10 +6,25 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from registry.refs import is_relative
-from registry.types import AnchorSet, Change, Evaluation, Gallery, Matrix, Model, TransformInfo, Version
+from registry.types import (
+    AnchorSet,
+    Change,
+    Check,
+    Evaluation,
+    Gallery,
+    Item,
+    Matrix,
+    Model,
+    Study,
+    TransformInfo,
+    Version,
+)
 from web.access import Caller
 
-__all__ = ["anchor_sets", "changes", "evaluations", "galleries", "matrix", "models", "transforms", "versions"]
+__all__ = [
+    "anchor_sets", "changes", "encoder_checks", "evaluations", "galleries", "items", "matrix", "models", "studies",
+    "transforms", "versions",
+]  # fmt: skip
 
 
 def models(caller: Caller, found: Iterable[Model]) -> list[Model]:
@@ -31,6 +46,11 @@ def galleries(caller: Caller, found: Iterable[Gallery]) -> list[Gallery]:
     ]
 
 
+def items(caller: Caller, found: Iterable[Item]) -> list[Item]:
+    """Items of a gallery that is covered, with those of the versions that embedded them whose models are."""
+    return [replace(i, versions=tuple(v for v in i.versions if _sees_version(caller, v))) for i in found]
+
+
 def anchor_sets(caller: Caller, found: Iterable[AnchorSet]) -> list[AnchorSet]:
     """The anchor sets of galleries that are covered."""
     return [a for a in found if caller.sees_gallery(a.gallery)]
@@ -38,6 +58,8 @@ def anchor_sets(caller: Caller, found: Iterable[AnchorSet]) -> list[AnchorSet]:
 
 def transforms(caller: Caller, found: Iterable[TransformInfo], sets: Iterable[AnchorSet]) -> list[TransformInfo]:
     """The transforms between spaces of models that are covered, and into the spaces of the anchor sets that are seen."""
+    if caller.unlimited:
+        return list(found)
     spaces = {a.space for a in sets}
     return [t for t in found if all(_sees_space(caller, space, spaces) for space in (t.source, t.target))]
 
@@ -47,6 +69,15 @@ def evaluations(caller: Caller, found: Iterable[Evaluation]) -> list[Evaluation]
     return [e for e in found if caller.sees_gallery(e.benchmark) and _sees_both(caller, e)]
 
 
+def studies(caller: Caller, found: Iterable[Study]) -> list[Study]:
+    """The studies of models that are covered, on benchmarks that are."""
+    return [
+        s
+        for s in found
+        if caller.sees_gallery(s.benchmark) and _sees_version(caller, s.old) and _sees_version(caller, s.new)
+    ]
+
+
 def matrix(caller: Caller, found: Matrix) -> Matrix:
     """The rows and columns of models that are covered."""
     return replace(
@@ -54,6 +85,11 @@ def matrix(caller: Caller, found: Matrix) -> Matrix:
         versions=tuple(v for v in found.versions if _sees_version(caller, v)),
         evaluations=tuple(e for e in found.evaluations if _sees_both(caller, e)),
     )
+
+
+def encoder_checks(caller: Caller, found: Iterable[Check]) -> list[Check]:
+    """The checks of encoders of models that are covered."""
+    return [c for c in found if _sees_version(caller, c.version)]
 
 
 def changes(caller: Caller, found: Iterable[Change]) -> list[Change]:

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from align.metrics.checks import as_numbers, check_finite_numbers
 from registry.errors import InvalidInput
+from registry.retrieval.checks import as_numbers, check_finite_numbers
 from registry.vectors import Array
 
 __all__ = [

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from align.metrics.checks import as_numbers, check_whole
 from registry.bootstrap import Interval, Resamples, verdict
 from registry.errors import InvalidInput
+from registry.retrieval.checks import as_numbers, check_whole
 from registry.types import Verdict
 
 __all__ = ["Criterion", "empirical_criterion"]

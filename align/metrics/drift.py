@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from align.metrics.checks import check_whole
 from align.moments import Moments, Part, accumulate
 from registry.errors import DimensionMismatch, InvalidInput
+from registry.retrieval.checks import check_whole
 from registry.vectors import Array, as_rows, check_finite, normalize
 
 __all__ = ["Discrepancy", "frechet_distance", "mmd"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from align.metrics.checks import as_row_numbers, check_whole
 from registry.errors import InvalidInput
+from registry.retrieval.checks import as_row_numbers, check_whole
 from registry.retrieval.scoring import comparable
 from registry.vectors import Array, Metric, as_rows, check_finite, normalize
 

@@ -103,8 +103,8 @@ def _retrieval_torch(task: Task, device: str, block: int | None) -> Retrieval:
         for rows in task.blocks(task.rows(block, _GPU_BLOCK_BYTES)):
             at = torch.from_numpy(rows).to(device)
             scores = queries[at] @ gallery.T
-            if task.same_items:
-                scores[torch.arange(len(rows), device=device), at] = -torch.inf
+            if task.own is not None:
+                scores[torch.arange(len(rows), device=device), torch.from_numpy(task.own).to(device)[at]] = -torch.inf
             for start, stop in task.runs(rows, len(rows)):
                 relevant = torch.from_numpy(task.columns(rows[start:stop])).to(device)
                 columns[at[start:stop]] = _measure_torch(scores[start:stop], relevant, task)

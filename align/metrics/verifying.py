@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from align.metrics.checks import as_numbers, check_whole
 from registry.errors import DimensionMismatch, InvalidInput
+from registry.retrieval.checks import as_numbers, check_whole
 from registry.retrieval.relevance import as_labels
 from registry.vectors import METRICS, Array, Metric, as_rows, check_finite, normalize
 

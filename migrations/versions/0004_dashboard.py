@@ -12,6 +12,9 @@ ADDED = {
     "changes_of_subject": ("changes", ["subject", "id"]),
     "changes_of_who": ("changes", ["who", "id"]),
     "transforms_into": ("transforms", ["target", "source"]),
+    # Runs lead to what they made.
+    "transforms_of_run": ("transforms", ["run_id"]),
+    "versions_of_run": ("versions", ["run_id"]),
 }
 
 

@@ -57,7 +57,7 @@ class Context:
     @property
     def tracking_uri(self) -> str:
         """Where MLflow keeps runs: in the home, or for a server's registry where MLFLOW_TRACKING_URI says."""
-        from align.tracking import default_uri
+        from registry.tracking import default_uri
 
         if not self.is_server:
             return default_uri(self.home)

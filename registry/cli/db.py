@@ -71,7 +71,7 @@ def check(context: Context) -> None:
 def backup(context: Context, folder: Path) -> None:
     """Take a backup into FOLDER, which is new or empty; others may go on working meanwhile.
 
-    It holds facts, galleries, transforms and canaries, with checksums; not the runs and models of MLflow. Only its owner
+    It holds facts, galleries, transforms, canaries and studies, with checksums; not the runs and models of MLflow. Only its owner
     may read it, since it holds the secrets of webhooks. To have one file, pack the folder afterwards: tar -cf FOLDER.tar
     FOLDER.
     """

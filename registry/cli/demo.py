@@ -88,6 +88,7 @@ def _upgrade(stage: _Stage) -> dict[str, Encoder]:
     reg.create_gallery(PAIRS, id_type="int")
     reg.create_gallery(BENCHMARK, id_type="int", labels=["class"])
     stored = publish.embed(reg, GALLERY, old, version=OLD, ids=data.ids_train, x=data.x_train)
+    publish.draw_previews(reg, GALLERY, ids=data.ids_train, x=data.x_train)
     _tell(f"  stored gallery {GALLERY}: {stored} images of all ten digits, embedded by {OLD}")
 
     encoders = {
@@ -101,6 +102,7 @@ def _upgrade(stage: _Stage) -> dict[str, Encoder]:
         )
         if version != COMPATIBLE:
             publish.embed(reg, PAIRS, encoder, version=version, ids=data.ids_train, x=data.x_train)
+    publish.draw_previews(reg, BENCHMARK, ids=data.ids_test, x=data.x_test)
     _bridge(stage)
     task = stage.bars.add_task("measuring the compatibility matrix", total=None)
     reg.evaluate(

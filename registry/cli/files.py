@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from registry.errors import InvalidInput
 
 if TYPE_CHECKING:
     from align.data import Embeddings
     from registry.vectors import Array
 
-__all__ = ["column", "is_parquet", "matrix", "pairs", "table", "table_columns"]
+__all__ = ["column", "dataset_part", "is_parquet", "matrix", "pairs", "table", "table_columns"]
 
 
 def matrix(path: Path) -> Array:
@@ -49,6 +51,18 @@ def table_columns(path: Path) -> list[str]:
     from align.data.parquet import names
 
     return names(path)
+
+
+def dataset_part(data: str, first: int | None) -> tuple[Array, Array, Array]:
+    """Ids (n,), images (n, c, h, w) and labels (n,) of a part of a data set: SET, SET:train or SET:test."""
+    from align.data import load
+
+    source, _, part = data.partition(":")
+    dataset = load(source)
+    if part not in ("", "train", "test"):
+        raise click.UsageError(f"--data takes SET, SET:train or SET:test, got {data!r}")
+    ids, x, y = (getattr(dataset, f"{field}_{part or 'train'}")[:first] for field in ("ids", "x", "y"))
+    return ids, x, y
 
 
 def column(path: Path, *, whole_numbers: bool | None = None) -> Any:

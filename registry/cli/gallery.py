@@ -9,6 +9,7 @@ import click
 
 from registry.cli import files
 from registry.cli.context import Context, pass_context
+from registry.cli.items import items, preview_url, previews
 from registry.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 @click.group("gallery")
 def command() -> None:
     """Create galleries, append vectors, search."""
+
+
+for shown in (items, previews, preview_url):
+    command.add_command(shown)
 
 
 @command.command("create")
@@ -127,14 +132,8 @@ def _append_encoded(
     context: Context, reg: Connection, name: str, version: str, data: str, first: int | None, trust: tuple[str, ...]
 ) -> int:
     from align import publish
-    from align.data import load
 
-    source, _, part = data.partition(":")
-    dataset = load(source)
-    if part not in ("", "train", "test"):
-        raise click.UsageError(f"--data takes SET, SET:train or SET:test, got {data!r}")
-    part = part or "train"
-    x, y, ids = (getattr(dataset, f"{field}_{part}")[:first] for field in ("x", "y", "ids"))
+    ids, x, y = files.dataset_part(data, first)
     encoder = publish.encoder_of(reg.version(version), tracking_uri=context.tracking_uri, trust=trust)
     column = reg.gallery(name).labels[:1]
     return publish.embed(reg, name, encoder, version=version, ids=ids, x=x, labels=dict.fromkeys(column, y))
@@ -193,7 +192,7 @@ def search(
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @pass_context
 def delete(context: Context, name: str, ids: tuple[str, ...], yes: bool, dry_run: bool) -> None:
-    """Remove items and all their vectors from gallery NAME."""
+    """Remove items, all their vectors and previews from gallery NAME."""
     with context.open() as reg:
         items: list[Any] = _whole(ids) if reg.gallery(name).id_type == "int" else list(ids)
         if dry_run:

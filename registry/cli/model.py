@@ -6,6 +6,7 @@ import click
 
 from registry.cli.context import Context, pass_context
 from registry.cli.files import pairs
+from registry.cli.functions import imported
 from registry.cli.model_import import command as import_
 
 
@@ -90,12 +91,38 @@ def alias(context: Context, model: str, alias: str, number: int) -> None:
         click.echo(f"{model}@{alias} is {model}/{number}")
 
 
-@command.command("graph")
+@command.command("check")
+@click.argument("ref")
+@click.option(
+    "--encoder", required=True, metavar="MODULE:FUNCTION", help="Gets all canaries at once, gives vectors (n, d)."
+)
+@click.option("--tolerance", type=float, default=0.01, show_default=True, help="As a share of a vector's length.")
+@click.option("--record", is_flag=True, help="Keep what was found, for 'samespace status'.")
 @pass_context
-def graph(context: Context) -> None:
-    """List the transforms between spaces."""
+def check(context: Context, ref: str, encoder: str, tolerance: float, record: bool) -> None:
+    """Does an encoder still give what was registered of version REF? Exit 1 if it drifted.
+
+    FUNCTION is imported and called with the canaries: to name it is to trust its code.
+    """
+    from registry.canaries import FARTHEST
+
     with context.open() as reg:
-        transforms = reg.transforms()
+        found = reg.verify_encoder(ref, imported(encoder), tolerance=tolerance, record=record)
+    deviation = min(max(found.deviations), FARTHEST)
+    said = {"version": found.version, "ok": found.ok, "deviation": deviation, "worst": found.worst}
+    if not context.report({**said, "tolerance": found.tolerance, "recorded": record}):
+        click.echo(str(found))
+    if not found.ok:
+        raise SystemExit(1)
+
+
+@command.command("graph")
+@click.argument("model", required=False)
+@pass_context
+def graph(context: Context, model: str | None) -> None:
+    """List the transforms between spaces: all, or those that begin or end at a version of MODEL."""
+    with context.open() as reg:
+        transforms = reg.transforms(model=model)
     if context.report(transforms):
         return
     rows = [

@@ -36,12 +36,14 @@ def retrieval(
     metric: Metric = "cosine",
     block: int | None = None,
     zeros: bool = False,
+    own: npt.ArrayLike | None = None,
 ) -> Retrieval:
     """Rank the gallery for each query; an item is relevant if it carries the query's label, or one of its labels.
 
     queries (q, d), gallery (n, d): float16, float32 or float64, computed in float32. Labels are integers or strings,
     (q,) and (n,); or booleans, (q, c) and (n, c), that say which of c labels each carries: then one in common is
-    enough. `same_items`: query i is gallery row i, perhaps written by another version, and never finds itself.
+    enough. `same_items`: query i is gallery row i, perhaps written by another version, and never finds itself; `own`
+    (q,): query i is gallery row own[i], where some of the rows are queries.
     `block` is the number of queries scored at a time; memory is about `block` x n x 4 bytes. `zeros` admits rows of
     only zeros, which a transform may give: their cosine to everything is 0.
 
@@ -74,6 +76,7 @@ def retrieval(
         metric=metric,
         block=block,
         zeros=zeros,
+        own=own,
     )
     columns = np.full((len(task.queries), task.width), np.nan)
     buffer = np.empty((task.rows(block), len(task.gallery)), dtype=np.float32)
@@ -104,8 +107,9 @@ def _job(task: Task, rows: Array, scores: Array) -> Callable[[tuple[int, int]], 
     def job(run: tuple[int, int]) -> tuple[int, int, Array]:
         start, stop = run
         mine, part = rows[start:stop], scores[start:stop]
-        if task.same_items:
-            part[np.arange(len(mine)), mine] = -np.inf  # the own row: now below every threshold, and last of its label
+        if task.own is not None:
+            # The own row: now below every threshold, and last of its label.
+            part[np.arange(len(mine)), task.own[mine]] = -np.inf
         found = np.sort(np.take_along_axis(part, task.columns(mine), axis=1), axis=1)[:, int(task.same_items) :]
         part.sort(axis=1)
         geq = np.empty(found.shape, dtype=np.int64)
@@ -119,6 +123,8 @@ def _job(task: Task, rows: Array, scores: Array) -> Callable[[tuple[int, int]], 
 def _measure(found: Array, geq: Array, task: Task) -> Array:
     """Metrics (m, width) from the relevant items' scores (m, r), ascending, and how many items reach each."""
     r = found.shape[1]
+    if found[:, 0].min() == -np.inf:  # what scores so low is no result, so no query finds it
+        geq = np.where(found == -np.inf, np.inf, geq)
     place = np.arange(r, 0, -1)  # 1 for the best relevant item
     tie = found[:, 1:] == found[:, :-1]
     if tie.any():

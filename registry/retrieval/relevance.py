@@ -53,18 +53,19 @@ class AnyLabel:
 
 
 def relevance(
-    query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike, queries: int, rows: int, *, same_items: bool
+    query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike, queries: int, rows: int, *, own: Array | None
 ) -> Relevance:
     """Check the labels of so many queries and gallery rows, and say which rows are relevant to which query.
 
     Labels are integers or strings (q,) and (n,), or booleans (q, c) and (n, c) that say which of c labels each carries.
+    `own` (q,) is the gallery row that each query is; None where queries are no rows of the gallery.
 
     Raises:
-        InvalidInput: labels of another kind or length, or, with `same_items`, different on the two sides.
+        InvalidInput: labels of another kind or length, or a query whose own row has others.
     """
     q = as_labels(query_labels, queries, "query_labels")
     g = as_labels(gallery_labels, rows, "gallery_labels")
-    _check_pairing(q, g, same_items)
+    _check_pairing(q, g, own)
     if q.ndim == 2:
         carriers = np.ascontiguousarray(g.T)
         counts = np.fromiter((np.count_nonzero(_carry_any(mine, carriers)) for mine in q), np.int64, len(q))
@@ -105,14 +106,12 @@ def as_labels(labels: npt.ArrayLike, n: int, what: str) -> Array:
     return array
 
 
-def _check_pairing(q: Array, g: Array, same_items: bool) -> None:
+def _check_pairing(q: Array, g: Array, own: Array | None) -> None:
     if (q.dtype.kind in "iU", q.dtype.kind == "U") != (g.dtype.kind in "iU", g.dtype.kind == "U"):
         raise InvalidInput(f"query_labels are {q.dtype}, gallery_labels {g.dtype}: use one type for both")
     if q.shape[1:] != g.shape[1:]:
         raise InvalidInput(
             f"query_labels are over {q.shape[1]} labels, gallery_labels over {g.shape[1]}: use the same columns for both"
         )
-    if same_items and len(q) != len(g):
-        raise InvalidInput(f"same_items pairs query i with row i, got {len(q)} queries and {len(g)} rows")
-    if same_items and not np.array_equal(q, g):
-        raise InvalidInput("same_items pairs query i with gallery row i, but their labels differ: use one order")
+    if own is not None and not np.array_equal(q, g[own]):
+        raise InvalidInput("each query is to be a gallery row, but their labels differ: use one order")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from registry.errors import InvalidInput
+from registry.retrieval.checks import as_row_numbers
 from registry.retrieval.relevance import Relevance, relevance
 from registry.retrieval.scoring import comparable
 from registry.vectors import Array, Metric
@@ -23,7 +24,8 @@ _BLOCK_BYTES = 64 << 20  # of scores at a time: large enough for a fast matrix p
 class Task:
     """A checked retrieval problem, ready to be scored as `queries @ gallery.T` (float32, larger is closer).
 
-    `order` (q,) lists the queries that have a relevant item, those with equally many side by side.
+    `order` (q,) lists the queries that have a relevant item, those with equally many side by side. `own` (q,) is the
+    gallery row that each query is itself, and never finds; None where queries are no rows of the gallery.
     """
 
     queries: Array
@@ -32,7 +34,12 @@ class Task:
     relevance: Relevance
     ks: tuple[int, ...]
     map_ks: tuple[int, ...]
-    same_items: bool
+    own: Array | None
+
+    @property
+    def same_items(self) -> bool:
+        """Whether each query is a row of the gallery."""
+        return self.own is not None
 
     @property
     def width(self) -> int:
@@ -73,18 +80,36 @@ def prepare(
     block: int | None,
     map_ks: Sequence[int] = (),
     zeros: bool = False,
+    own: npt.ArrayLike | None = None,
 ) -> Task:
     """Check everything and find out what is relevant; the arguments and errors are those of `retrieval`."""
     cutoffs = _cutoffs(ks, "ks"), _cutoffs(map_ks, "map_ks", least=0)
     if block is not None and not _positive(block):
         raise InvalidInput(f"block must be a positive number of queries, got {block!r}")
     q, g = comparable(queries, gallery, metric=metric, zeros=zeros)
-    relevant = relevance(query_labels, gallery_labels, len(q), len(g), same_items=same_items)
+    rows = _own(own, len(q), len(g), same_items=same_items)
+    relevant = relevance(query_labels, gallery_labels, len(q), len(g), own=rows)
     order = np.argsort(relevant.counts, kind="stable")
-    order = order[relevant.counts[order] > int(same_items)]
+    order = order[relevant.counts[order] > int(rows is not None)]
     if not len(order):
         raise InvalidInput("no query has a relevant item in the gallery: do both use the same labels?")
-    return Task(q, g, order, relevant, *cutoffs, same_items)
+    return Task(q, g, order, relevant, *cutoffs, rows)
+
+
+def _own(own: npt.ArrayLike | None, queries: int, rows: int, *, same_items: bool) -> Array | None:
+    """The gallery row (q,) that each query is."""
+    if same_items:
+        if own is not None:
+            raise InvalidInput("same_items says already which row each query is: leave own out")
+        if queries != rows:
+            raise InvalidInput(f"same_items pairs query i with row i, got {queries} queries and {rows} rows")
+        return np.arange(rows)
+    if own is None:
+        return None
+    found = as_row_numbers(own, "own")
+    if found.shape != (queries,) or found.min() < 0 or found.max() >= rows:
+        raise InvalidInput(f"own must name a gallery row from 0 to {rows - 1} for each of {queries} queries")
+    return found
 
 
 def _positive(n: object) -> bool:

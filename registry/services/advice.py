@@ -12,7 +12,7 @@ from registry.services import evidence, galleries, models
 from registry.tables import VersionRow
 from registry.types import DECIDING_METRICS, METRIC_NAMES, Advice, Comparison, Evaluation
 
-__all__ = ["compare"]
+__all__ = ["advised", "compare", "measured"]
 
 Cells = Mapping[str, Evaluation]
 """One way of comparing, metric -> evaluation."""
@@ -30,18 +30,27 @@ def compare(session: Session, old: str, new: str, *, benchmark: str | None, labe
     old, new = before.ref, after.ref
     if old == new:
         raise InvalidInput(f"a comparison needs two versions, got {old} twice")
-    name, measurement = _measured(session, before, after, benchmark, label)
+    cell = measured(session, before, after, benchmark, label)[0]
     both = (before.id, after.id)
-    found = evidence.evaluations(session, measurement=measurement, queries=both, stored=both).items
+    found = evidence.evaluations(session, measurement=cell.measurement, queries=both, stored=both).items
+    return advised(old, new, cell.benchmark, found)
+
+
+def advised(old: str, new: str, benchmark: str, found: tuple[Evaluation, ...]) -> Comparison:
+    """The advice that the cells of one measurement of `old` and `new` come to, with those cells."""
     path, advice, reason = _advise(found, old, new)
     verdicts = {m: e.verdict for m, e in path.items() if e.verdict is not None}
-    return Comparison(old, new, name, found, verdicts, advice, reason)
+    return Comparison(old, new, benchmark, found, verdicts, advice, reason)
 
 
-def _measured(
+def measured(
     session: Session, before: VersionRow, after: VersionRow, benchmark: str | None, label: str | None
-) -> tuple[str, str]:
-    """The benchmark, and there the newest measurement of the one version against the one before."""
+) -> tuple[Evaluation, ...]:
+    """The newest measurement of the one version against the one before: of mAP, a cell for each way to compare.
+
+    Raises:
+        NotFound: there is none, or there are several, of benchmarks or label columns of which none was named.
+    """
     old, new = before.ref, after.ref
     cells = evidence.evaluations(
         session,
@@ -61,7 +70,7 @@ def _measured(
     chosen = labels[0] if len(labels) == 1 else first
     if chosen not in labels:
         raise NotFound(f"{new} against {old} is measured for the labels {', '.join(labels)}: name one of them")
-    return where[0], next(e.measurement for e in cells if e.label == chosen)
+    return tuple(e for e in cells if e.label == chosen)
 
 
 def _advise(found: Sequence[Evaluation], old: str, new: str) -> tuple[Cells, Advice, str]:

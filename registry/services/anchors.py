@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, select
@@ -18,7 +20,7 @@ from registry.transforms.relative import checked_quantum
 from registry.transforms.similarities import WIDTHS
 from registry.types import AnchorSet, Page
 
-__all__ = ["add", "anchor_sets", "identity", "of_space"]
+__all__ = ["Span", "add", "anchor_sets", "identity", "of_space", "spans"]
 
 Number = TypeVar("Number", int, float)
 
@@ -105,6 +107,35 @@ def _select() -> Select[AnchorSetRow]:
     return select(AnchorSetRow).options(
         defaultload(AnchorSetRow.gallery).load_only(GalleryRow.name).lazyload(GalleryRow.segments)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """An anchor set without its items, of which there may be many thousands."""
+
+    name: str
+    gallery: str
+    similarity: str
+    size: int
+    dim: int
+    created_at: datetime
+
+
+def spans(session: Session, *, galleries: Collection[str] | None = None, limit: int) -> list[Span]:
+    """Anchor sets by name, at most `limit`, without their items; only those of `galleries` that are named, if any are."""
+    row = AnchorSetRow
+    query = (
+        select(row.name, GalleryRow.name, row.similarity, row.size, row.dim, row.created_at)
+        .join(GalleryRow, GalleryRow.id == row.gallery_id)
+        .order_by(row.name)
+        .limit(pages.checked_limit(limit))
+    )
+    if galleries is not None:
+        query = query.where(GalleryRow.name.in_(galleries))
+    return [
+        Span(name, gallery, similarity, size, dim, at)
+        for name, gallery, similarity, size, dim, at in session.execute(query)
+    ]
 
 
 def identity(anchors: AnchorSet) -> dict[str, object]:

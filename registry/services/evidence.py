@@ -6,17 +6,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, false, func, select
-from sqlalchemy.orm import Session, aliased, defaultload
+from sqlalchemy import ColumnElement, Select, false, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from registry.errors import InvalidInput, NotFound
 from registry.services import galleries, models, pages
 from registry.services.audit import record
 from registry.services.webhooks import emit
-from registry.tables import EvaluationRow, GalleryRow, VersionRow
+from registry.tables import EvaluationRow, GalleryRow, ModelRow, VersionRow
 from registry.types import DECIDING_METRICS, METRIC_NAMES, Evaluation, Matrix, Page
 
-__all__ = ["RANKING_METRIC", "evaluations", "label_column", "matrix", "split_chain", "store"]
+__all__ = ["RANKING_METRIC", "evaluations", "label_column", "matrix", "of_measurements", "split_chain", "store"]
 
 RANKING_METRIC = "map"
 """What paths are ranked by: mAP looks at the whole ranking, so it tells near-equal paths apart where CMC@1 ties."""
@@ -112,22 +112,19 @@ def evaluations(
     measurement: str | None = None,
     queries: Collection[int] | None = None,
     stored: Collection[int] | None = None,
+    where: Sequence[ColumnElement[bool]] = (),
     after: str | None = None,
     limit: int | None = None,
 ) -> Page[Evaluation]:
     """Of each query version x gallery version the newest measurement, by benchmark and label column.
 
-    Optionally of one benchmark, label column and metric only, of some versions (row ids) on either side, or of one
-    `measurement`, newest or not. While pages are read, cells of a new measurement come in place of those that they
+    Optionally of one benchmark, label column and metric only, of some versions (row ids) on either side, of cells that
+    are as `where` says, or of one `measurement`, newest or not. While pages are read, cells of a new measurement come in place of those that they
     replace, unless their pair was read already.
     """
     if metric is not None and metric not in METRIC_NAMES:
         raise InvalidInput(f"metric {metric!r:.80} is not measured: use one of {', '.join(METRIC_NAMES)}")
-    whole = select(EvaluationRow).options(  # of benchmarks and versions nothing but the names
-        defaultload(EvaluationRow.benchmark).load_only(GalleryRow.name).lazyload(GalleryRow.segments),
-        defaultload(EvaluationRow.query).load_only(VersionRow.number),
-        defaultload(EvaluationRow.gallery).load_only(VersionRow.number),
-    )
+    whole = _cells()
     if measurement is not None:
         whole = whole.where(EvaluationRow.measurement == measurement)
     else:
@@ -135,8 +132,9 @@ def evaluations(
     for column, ids in ((EvaluationRow.query_id, queries), (EvaluationRow.gallery_id, stored)):
         if ids is not None:
             whole = whole.where(column.in_(ids))
+    whole = whole.where(*where)
     if benchmark is not None:
-        row = galleries.gallery(session, benchmark)
+        row = galleries.gallery(session, benchmark, segments=False)
         whole = whole.where(EvaluationRow.benchmark_id == row.id)
         label = label_column(row, label) if label is not None else None
     if metric is not None:
@@ -144,8 +142,40 @@ def evaluations(
     if label is not None:
         whole = whole.where(EvaluationRow.label == label)
     # Pair by pair, since in the order of measuring a page could have to pass over years of older ones.
-    keys = (*(getattr(EvaluationRow, key) for key in _PAIR), EvaluationRow.id)
-    return pages.read(session, whole, _to_evaluation, of="evaluations", keys=keys, after=after, limit=limit)
+    return pages.read(session, whole, _to_evaluation, of="evaluations", keys=_keys(), after=after, limit=limit)
+
+
+def of_measurements(session: Session, wanted: Collection[tuple[str, int, int]]) -> list[Evaluation]:
+    """Of each (measurement, version, version), by row ids, the cells of those two, with each other and each with itself.
+
+    One statement, in the order of `evaluations`.
+    """
+    cell = EvaluationRow
+    each = (
+        (cell.measurement == name) & cell.query_id.in_(both) & cell.gallery_id.in_(both) for name, *both in wanted
+    )
+    rows = session.execute(_cells().where(or_(false(), *each)).order_by(*_keys()))
+    return [_to_evaluation(*row) for row in rows]
+
+
+def _cells() -> Select[Any]:
+    """Cells, column by column as `_to_evaluation` takes them: as entities thousands of them would take thrice the time."""
+    cell, benchmark, query, stored = EvaluationRow, aliased(GalleryRow), aliased(VersionRow), aliased(VersionRow)
+    query_model, stored_model = aliased(ModelRow), aliased(ModelRow)
+    names = (benchmark.name, query_model.name, query.number, stored_model.name, stored.number)
+    return (
+        select(*names, cell.kinds, cell.query_path, cell.gallery_path, *(getattr(cell, name) for name in _PLAIN))
+        .join(benchmark, benchmark.id == cell.benchmark_id)
+        .join(query, query.id == cell.query_id)
+        .join(query_model, query_model.id == query.model_id)
+        .join(stored, stored.id == cell.gallery_id)
+        .join(stored_model, stored_model.id == stored.model_id)
+        .select_from(cell)
+    )
+
+
+def _keys() -> pages.Keys:
+    return (*(getattr(EvaluationRow, key) for key in _PAIR), EvaluationRow.id)
 
 
 def _is_newest() -> ColumnElement[bool]:
@@ -160,16 +190,23 @@ def _is_newest() -> ColumnElement[bool]:
     return func.coalesce(EvaluationRow.measurement == newest.scalar_subquery(), false())
 
 
-def matrix(session: Session, benchmark: str, *, metric: str, label: str | None) -> Matrix:
-    """The compatibility matrix of a benchmark for one label column, by default its first; best cells first."""
-    label = label_column(galleries.gallery(session, benchmark), label)
-    found = evaluations(session, benchmark=benchmark, label=label, metric=metric).items
-    versions = sorted({e.query for e in found}, key=release_order)
+def matrix(
+    session: Session, benchmark: str, *, metric: str, label: str | None, versions: Sequence[str] | None = None
+) -> Matrix:
+    """The compatibility matrix of a benchmark for one label column, by default its first; best cells first.
+
+    Of all versions measured there, or of `versions` with each other, measured or not, without reading the rest.
+    """
+    label = label_column(galleries.gallery(session, benchmark, segments=False), label)
+    ids = None if versions is None else models.ids(session, versions)
+    some = None if ids is None else ids.values()
+    found = evaluations(session, benchmark=benchmark, label=label, metric=metric, queries=some, stored=some).items
+    shown = sorted({e.query for e in found} if ids is None else ids, key=release_order)
     order = sorted(
         found,
         key=lambda e: (release_order(e.query), release_order(e.gallery), e.role == "naive", e.role != "self", -e.value),
     )
-    return Matrix(benchmark=benchmark, label=label, metric=metric, versions=tuple(versions), evaluations=tuple(order))
+    return Matrix(benchmark=benchmark, label=label, metric=metric, versions=tuple(shown), evaluations=tuple(order))
 
 
 def label_column(row: GalleryRow, label: str | None) -> str:
@@ -189,15 +226,19 @@ def release_order(ref: str) -> tuple[str, int]:
     return model, int(number)
 
 
-def _to_evaluation(row: EvaluationRow) -> Evaluation:
-    plain = {f.name: getattr(row, f.name) for f in fields(Evaluation) if f.name not in _DERIVED}
+def _to_evaluation(
+    benchmark: str, query_model: str, query: int, stored_model: str, stored: int, kinds: Sequence[str], query_path: str,
+    gallery_path: str, *plain: Any,
+) -> Evaluation:  # fmt: skip
     return Evaluation(
-        benchmark=row.benchmark.name, query=row.query.ref, gallery=row.gallery.ref, kinds=tuple(row.kinds),
-        query_path=split_chain(row.query_path), gallery_path=split_chain(row.gallery_path), **plain,
+        benchmark=benchmark, query=f"{query_model}/{query}", gallery=f"{stored_model}/{stored}", kinds=tuple(kinds),
+        query_path=split_chain(query_path), gallery_path=split_chain(gallery_path),
+        **dict(zip(_PLAIN, plain, strict=True)),
     )  # fmt: skip
 
 
 _DERIVED = ("benchmark", "query", "gallery", "query_path", "gallery_path", "kinds")
+_PLAIN = tuple(f.name for f in fields(Evaluation) if f.name not in _DERIVED)
 
 
 def split_chain(chain: str) -> tuple[str, ...]:

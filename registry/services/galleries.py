@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, lazyload, selectinload
 
 from registry.errors import AlreadyExists, InvalidInput, NotFound
+from registry.previews import check_url
 from registry.refs import check_name
 from registry.services import pages
 from registry.services.audit import record
 from registry.tables import GalleryRow, SegmentRow, VersionRow, now
 from registry.types import Gallery, Page, Segment
 
-__all__ = ["create", "galleries", "gallery", "locked", "segment", "to_gallery"]
+__all__ = ["create", "galleries", "gallery", "locked", "segment", "set_preview_url", "to_gallery"]
 
 _RESERVED = {"id", "vector"}
 
@@ -55,9 +56,12 @@ def create(session: Session, name: str, *, id_type: str, labels: Sequence[str]) 
     return to_gallery(row)
 
 
-def gallery(session: Session, name: str) -> GalleryRow:
-    """The row of a gallery; NotFound names what there is."""
-    row = session.scalar(select(GalleryRow).where(GalleryRow.name == name)) if isinstance(name, str) else None
+def gallery(session: Session, name: str, *, segments: bool = True) -> GalleryRow:
+    """The row of a gallery; NotFound names what there is. Without `segments`, which may be many, these are read if asked for."""
+    query = select(GalleryRow).where(GalleryRow.name == name)
+    if not segments:
+        query = query.options(lazyload(GalleryRow.segments))
+    row = session.scalar(query) if isinstance(name, str) else None
     if row is None:
         have = session.scalars(select(GalleryRow.name).order_by(GalleryRow.name).limit(20)).all()
         raise NotFound(
@@ -75,13 +79,37 @@ def locked(session: Session, name: str) -> GalleryRow:
     return session.scalars(statement).one()
 
 
-def galleries(session: Session, *, after: str | None = None, limit: int | None = None) -> Page[Gallery]:
-    """Galleries by name."""
+def galleries(
+    session: Session,
+    *,
+    part: str | None = None,
+    among: Collection[str] | None = None,
+    benchmarks: bool = False,
+    after: str | None = None,
+    limit: int | None = None,
+) -> Page[Gallery]:
+    """Galleries by name: of these `among` alone, with this `part` in their name, and only `benchmarks`, if so asked."""
     keys = (GalleryRow.name,)
     segments = selectinload(GalleryRow.segments, chunksize=pages.AT_ONCE)
     version = segments.joinedload(SegmentRow.version, innerjoin=True)
     query = select(GalleryRow).options(version.load_only(VersionRow.number))  # of versions, their names are shown
+    if part is not None:
+        query = query.where(GalleryRow.name.contains(part.lower(), autoescape=True))
+    if among is not None:
+        query = query.where(GalleryRow.name.in_(among))
+    if benchmarks:
+        query = query.where(func.json_array_length(GalleryRow.labels) > 0)
     return pages.read(session, query, to_gallery, of="galleries", keys=keys, after=after, limit=limit)
+
+
+def set_preview_url(session: Session, name: str, url: str | None) -> Gallery:
+    """Say where browsers find pictures of a gallery's items, or with None that they do not."""
+    checked = None if url is None else check_url(url)
+    row = locked(session, name)
+    row.preview_url = checked
+    record(session, "gallery.preview_url", name, {"url": checked})
+    session.flush()
+    return to_gallery(row)
 
 
 def segment(session: Session, row: GalleryRow, version: VersionRow) -> SegmentRow:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from registry.errors import InvalidInput
 from registry.listing import Kind
-from registry.services import anchors, audit, evidence, galleries, models, pages, transforms
+from registry.services import anchors, audit, checks, evidence, galleries, models, pages, studies, transforms
 from registry.types import Page
 
 __all__ = ["page"]
@@ -28,10 +28,12 @@ _LISTS: Mapping[str, _List] = {
     "models": _List(models.models),
     "versions": _List(models.versions, ("model",)),
     "galleries": _List(galleries.galleries),
-    "transforms": _List(transforms.transforms),
+    "transforms": _List(transforms.transforms, ("model",)),
     "anchor_sets": _List(anchors.anchor_sets),
     "evaluations": _List(evidence.evaluations, ("benchmark", "metric", "label")),
-    "changes": _List(audit.changes),
+    "studies": _List(studies.studies, ("old", "new", "benchmark", "label")),
+    "changes": _List(audit.changes, ("action", "subject", "who", "since", "until")),
+    "encoder_checks": _List(checks.checks, ("ref",)),
 }
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, contains_eager, joinedload, selectinload
 
 from registry.descriptions import check_description, check_tag
 from registry.errors import AlreadyExists, BadName, NotFound
 from registry.fingerprints import fingerprint_of
-from registry.refs import check_name, parse_version
+from registry.refs import check_name, parse_version, parse_versions
 from registry.services import pages
 from registry.services.audit import record
 from registry.services.webhooks import emit
@@ -21,9 +21,12 @@ from registry.tables import AliasRow, ModelRow, TagRow, VersionRow, now
 from registry.types import Model, Page, Version
 
 __all__ = [
+    "check_known",
     "find",
     "fixed",
+    "ids",
     "models",
+    "newest",
     "register",
     "set_alias",
     "set_tag",
@@ -135,6 +138,25 @@ def find(session: Session, ref: str, *, whole: bool = False) -> VersionRow:
     return row
 
 
+def ids(session: Session, refs: Sequence[str]) -> Mapping[str, int]:
+    """The row ids of versions, by number: `products@champion` is found as `products/2`. At most two statements.
+
+    NotFound as `find` says.
+    """
+    wanted = parse_versions(refs)
+    columns = select(ModelRow.name, VersionRow.number, VersionRow.id).select_from(VersionRow).join(VersionRow.model)
+    named = columns.join(AliasRow, AliasRow.version_id == VersionRow.id)
+    found: dict[tuple[str, str | int], tuple[str, int]] = {}
+    for query, key in ((columns, VersionRow.number), (named, AliasRow.name)):
+        keys = [(v.model, k) for v in wanted.values() if (k := v.number if query is columns else v.alias) is not None]
+        rows = session.execute(query.where(tuple_(ModelRow.name, key).in_(keys)).add_columns(key)) if keys else ()
+        found |= {(model, k): (f"{model}/{number}", id) for model, number, id, k in rows}
+    for ref, v in wanted.items():
+        if (v.model, v.alias or v.number) not in found:
+            find(session, ref)
+    return dict(found.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Fixed:
     """What is known of a version without its row, and never changes."""
@@ -175,16 +197,48 @@ def versions(
     keys = (ModelRow.name, VersionRow.number)
     found = pages.read(session, query, to_version, of="versions", keys=keys, after=after, limit=limit)
     if model is not None and after is None and not found.items:
-        raise NotFound(f"model {model} is not registered: register its first version")
+        raise _unknown(model)
     return found
 
 
-def models(session: Session, *, after: str | None = None, limit: int | None = None) -> Page[Model]:
-    """Models by name."""
+def newest(session: Session, model: str, *, below: int | None = None, limit: int) -> Sequence[VersionRow]:
+    """The rows of a model's versions, whole, from the newest back, at most `limit`; of those numbered `below` a number."""
+    query = _select(whole=True).where(ModelRow.name == check_name(model, "model"))
+    if below is not None:
+        query = query.where(VersionRow.number < below)
+    rows = session.scalars(query.order_by(VersionRow.number.desc()).limit(limit)).all()
+    if not rows:
+        check_known(session, model)
+    return rows
+
+
+def check_known(session: Session, model: str) -> None:
+    """NotFound unless there is a model of this name."""
+    if session.scalar(select(ModelRow.id).where(ModelRow.name == model)) is None:
+        raise _unknown(model)
+
+
+def _unknown(model: str) -> NotFound:
+    return NotFound(f"model {model} is not registered: register its first version")
+
+
+def models(
+    session: Session,
+    *,
+    part: str | None = None,
+    among: Collection[str] | None = None,
+    after: str | None = None,
+    limit: int | None = None,
+) -> Page[Model]:
+    """Models by name: of these `among` alone, and with this `part` in their name, if one is given."""
     # Counted for each model that is shown, from an index: a page must not count the versions of all others.
     count = select(func.count()).where(VersionRow.model_id == ModelRow.id).scalar_subquery()
     version = selectinload(ModelRow.aliases, chunksize=pages.AT_ONCE).joinedload(AliasRow.version, innerjoin=True)
     query = select(ModelRow, count).options(version.load_only(VersionRow.number).lazyload(VersionRow.model))
+    if part is not None:
+        query = query.where(ModelRow.name.contains(part.lower(), autoescape=True))
+    if among is not None:
+        query = query.where(ModelRow.name.in_(among))
     return pages.read(session, query, _to_model, of="models", keys=(ModelRow.name,), after=after, limit=limit)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from registry.errors import InvalidInput
 from registry.types import Page
 
-__all__ = ["AT_ONCE", "Keys", "checked_limit", "read"]
+__all__ = ["AT_ONCE", "Keys", "begins", "checked_limit", "decoded", "encoded", "read"]
 
 AT_ONCE = 10_000
 """The rows whose related rows one statement reads: up to here, a page takes as many statements whatever its size."""
@@ -27,7 +27,7 @@ Keys = Sequence[InstrumentedAttribute[Any]]
 
 def read(
     session: Session,
-    query: Select[Any],
+    query: Select[*tuple[Any, ...]],
     to: Callable[..., Item],
     *,
     of: str,
@@ -45,13 +45,14 @@ def read(
         InvalidInput: `after` is no cursor of this list, or `limit` no number of rows.
     """
     if after is not None:
-        query = query.where(_behind(keys, _decoded(after, of, keys), descending=descending))
+        values = decoded(after, of, [key.type.python_type for key in keys])
+        query = query.where(_behind(keys, values, descending=descending))
     if limit is not None:
         query = query.limit(checked_limit(limit) + 1)  # one more tells whether there is another page
     query = query.order_by(*(key.desc() if descending else key for key in keys)).add_columns(*keys)
     rows = session.execute(query).all()
     shown = rows[:limit]
-    following = _encoded(of, shown[-1][-len(keys) :]) if len(rows) > len(shown) else None
+    following = encoded(of, shown[-1][-len(keys) :]) if len(rows) > len(shown) else None
     return Page(tuple(to(*row[: -len(keys)]) for row in shown), following)
 
 
@@ -62,6 +63,14 @@ def checked_limit(limit: object) -> int:
     return limit
 
 
+def begins(session: Session, column: InstrumentedAttribute[str], text: str) -> ColumnElement[bool]:
+    """The rows whose `column` begins with `text`, to the letter."""
+    if session.get_bind().dialect.name == "postgresql":
+        return column.startswith(text, autoescape=True)
+    # SQLite's LIKE looks at no index, and takes capitals for small letters.
+    return and_(column >= text, column < f"{text}\U0010ffff")
+
+
 def _behind(keys: Keys, values: Sequence[Any], *, descending: bool) -> ColumnElement[bool]:
     """The rows that come after `values`. The condition on the first key is for an index of that alone."""
     ends = tuple_(*(literal(value, key.type) for key, value in zip(keys, values, strict=True)))
@@ -70,17 +79,19 @@ def _behind(keys: Keys, values: Sequence[Any], *, descending: bool) -> ColumnEle
     return and_(keys[0] >= values[0], tuple_(*keys) > ends)
 
 
-def _encoded(of: str, values: Sequence[Any]) -> str:
+def encoded(of: str, values: Sequence[Any]) -> str:
+    """The cursor of a place in the list `of`."""
     plain = [value.isoformat() if isinstance(value, datetime) else value for value in values]
     text = json.dumps([of, *plain], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _decoded(cursor: object, of: str, keys: Keys) -> list[Any]:
+def decoded(cursor: object, of: str, kinds: Sequence[type]) -> list[Any]:
+    """The values, of these kinds, that `encoded` made a cursor of. InvalidInput if it is none of this list."""
     try:
         padded = str(cursor) + "=" * (-len(str(cursor)) % 4)
         name, *values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        typed = [_typed(value, key.type.python_type) for key, value in zip(keys, values, strict=True)]
+        typed = [_typed(value, kind) for kind, value in zip(kinds, values, strict=True)]
     except (ValueError, TypeError, RecursionError) as error:
         raise _no_cursor(cursor, of) from error
     if name != of:

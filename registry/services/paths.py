@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, cast
@@ -19,9 +19,10 @@ from registry.services.evidence import RANKING_METRIC, split_chain
 from registry.tables import EvaluationRow, GalleryRow
 from registry.types import Evidence, Path, Verdict
 
-__all__ = ["best_lead", "best_meeting"]
+__all__ = ["best_lead", "best_meeting", "best_meetings"]
 
 _CELLS_READ = 2000  # the newest ones: a search must not read years of measurements
+_CELLS_READ_TOGETHER = 5000  # of many pairs
 
 Steps = tuple[str, ...]
 
@@ -67,18 +68,48 @@ def best_meeting(
     stored = models.fixed(session, gallery).id
 
     def found() -> Iterator[_Found]:
-        for cell in _cells(session, (EvaluationRow.query_id == version) & (EvaluationRow.gallery_id == stored)):
-            if cell.query_path[: len(cut)] == cut:
-                steps = cell.query_path[len(cut) :]
-                path = graph.way(query, gallery, steps, cell.gallery_path, beside=beside)
-                if path is not None:
-                    yield path, cell, (True, cell.measurement)
+        cells = _cells(session, (EvaluationRow.query_id == version) & (EvaluationRow.gallery_id == stored))
+        return _meeting_by(graph, query, gallery, cut, cells, beside=beside)
 
     first = next(graph.meet(query, gallery, beside=beside), None)
     if first is None:
         needs_side = not beside and graph.needs_side(query, gallery)
         raise incompatible(query, gallery, paired=True, needs_side=needs_side)
     return _best(first, found, allow_unmeasured=allow_unmeasured)
+
+
+def best_meetings(
+    session: Session, graph: Graph, queries: Mapping[str, int], stored: Mapping[str, int]
+) -> Mapping[tuple[str, str], Path]:
+    """Of queries of each version on what each other one stored, the path that `best_meeting` takes, measured or not.
+
+    Both sides are versions, with their row ids; pairs without a way are left out. It takes one statement, which reads so
+    many of the newest cells of all pairs together, not of each.
+    """
+    e = EvaluationRow
+    where = e.query_id.in_(queries.values()) & e.gallery_id.in_(stored.values())
+    cells: dict[tuple[int, int], list[_Cell]] = defaultdict(list)
+    for cell in _cells(session, where, _CELLS_READ_TOGETHER):
+        cells[cell.query, cell.gallery].append(cell)
+    found: dict[tuple[str, str], Path] = {}
+    for query, number in queries.items():
+        for gallery in graph.readable(query, stored):
+            first = next(graph.meet(query, gallery), None)
+            if first is not None:
+                known = partial(_meeting_by, graph, query, gallery, (), cells[number, stored[gallery]])
+                found[query, gallery] = _best(first, known, allow_unmeasured=True)
+    return found
+
+
+def _meeting_by(
+    graph: Graph, query: str, gallery: str, cut: Steps, cells: Iterable[_Cell], *, beside: bool = False
+) -> Iterator[_Found]:
+    """The ways that measured cells of this pair speak of, as far as they are still there."""
+    for cell in cells:
+        if cell.query_path[: len(cut)] == cut:
+            path = graph.way(query, gallery, cell.query_path[len(cut) :], cell.gallery_path, beside=beside)
+            if path is not None:
+                yield path, cell, (True, cell.measurement)
 
 
 def best_lead(session: Session, graph: Graph, source: str, target: str, *, allow_unmeasured: bool) -> Path:
@@ -147,7 +178,7 @@ def _authority(group: tuple[_Group, dict[Path, _Cell]]) -> tuple[bool, int, int,
     return direct, len(cells), newest.queries, newest.id
 
 
-def _cells(session: Session, where: Any) -> Iterator[_Cell]:
+def _cells(session: Session, where: Any, limit: int = _CELLS_READ) -> Iterator[_Cell]:
     """The newest measured ways, by the ranking metric."""
     e = EvaluationRow
     rows = session.execute(
@@ -158,7 +189,7 @@ def _cells(session: Session, where: Any) -> Iterator[_Cell]:
         .join(GalleryRow, e.benchmark_id == GalleryRow.id)
         .where(e.role == "path", e.metric == RANKING_METRIC, where)
         .order_by(e.id.desc())
-        .limit(_CELLS_READ)
+        .limit(limit)
     )  # fmt: skip
     for (
         id,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from registry.errors import AlreadyExists, DimensionMismatch, InvalidInput, NotFound
 from registry.fingerprints import fingerprint_digest
 from registry.paths import NEEDS_SIDE, Edge, Graph
-from registry.refs import is_relative, prefix_of
+from registry.refs import check_name, is_relative, prefix_of
 from registry.services import anchors, models, pages
 from registry.services.audit import record
 from registry.tables import TransformRow, now
@@ -148,10 +148,30 @@ def _check_similarity(session: Session, transform: Transform, target: str) -> No
         )
 
 
-def transforms(session: Session, *, after: str | None = None, limit: int | None = None) -> Page[TransformInfo]:
-    """Transforms, oldest first."""
+def transforms(
+    session: Session,
+    *,
+    model: str | None = None,
+    target: str | None = None,
+    after: str | None = None,
+    limit: int | None = None,
+) -> Page[TransformInfo]:
+    """Transforms, oldest first; of one model, those that begin or end at a version of it, or at a prefix of one.
+
+    With a `target` only those into this space.
+    """
+    query = select(TransformRow)
+    if target is not None:
+        query = query.where(TransformRow.target == target)
+    if model is not None:
+        start = f"{check_name(model, 'model')}/"
+        ends = (TransformRow.source, TransformRow.target)
+        query = query.where(or_(*(pages.begins(session, end, start) for end in ends)))
     keys = (TransformRow.created_at, TransformRow.id)
-    return pages.read(session, select(TransformRow), to_info, of="transforms", keys=keys, after=after, limit=limit)
+    found = pages.read(session, query, to_info, of="transforms", keys=keys, after=after, limit=limit)
+    if model is not None and after is None and not found.items:
+        models.check_known(session, model)
+    return found
 
 
 def transform(session: Session, id: str) -> TransformRow:
@@ -174,4 +194,5 @@ def to_info(row: TransformRow) -> TransformInfo:
     return TransformInfo(
         id=row.id, kind=row.kind, source=row.source, target=row.target, source_dim=row.source_dim,
         target_dim=row.target_dim, report=row.report, created_at=row.created_at, run_id=row.run_id,
+        digest=row.digest,
     )  # fmt: skip

@@ -53,6 +53,13 @@ def test_the_old_gallery_is_untouched(demo):
     assert [(s.version, s.rows) for s in gallery.segments] == [("digits/1", gallery.items)]
 
 
+def test_every_digit_can_be_looked_at(demo):
+    with connect(demo[0]) as reg:
+        for name in ("digits", "digits-bench"):
+            gallery = reg.gallery(name)
+            assert (gallery.preview, gallery.previews) == ("picture", gallery.items)
+
+
 def test_a_registry_in_use_is_not_written_over(demo, samespace):
     assert "is a registry in use" in samespace("--home", demo[0], "demo", code=1).stderr
 

@@ -15,6 +15,7 @@ from registry.transforms import Affine
 
 pytestmark = pytest.mark.embedded  # only the embedded registry has a graph
 
+VERSIONS = ["a/1", "a/2", "b/1", "b/2"]
 SPACES = ["a/1", "a/1[:8]", "a/1[:4]", "a/2", "b/1", "b/2", "b/2[:3]", "relative/w"]
 
 
@@ -33,6 +34,11 @@ def test_every_way_is_found_again_by_its_steps(graph, query, gallery, beside):
         assert graph.way(query, gallery, path.query, ()) == path
 
 
+@given(graphs(), st.sampled_from(SPACES), st.sampled_from(SPACES))
+def test_whether_there_is_a_way_is_told_without_looking_for_it(graph, query, gallery):
+    assert graph.connects(query, gallery) == (next(graph.meet(query, gallery, beside=True), None) is not None)
+
+
 @given(graphs(), st.sampled_from(SPACES), st.sampled_from(SPACES), st.lists(st.sampled_from(["t0", "t1", "[:4]", "x"])))
 def test_steps_that_lead_nowhere_are_no_way(graph, query, gallery, steps):
     path = graph.way(query, gallery, steps, ())
@@ -40,6 +46,12 @@ def test_steps_that_lead_nowhere_are_no_way(graph, query, gallery, steps):
         assert (path.query, path.space) == (tuple(steps), gallery)
     assert graph.way(query, gallery, [*steps, "x"], ()) is None
     assert graph.way(query, gallery, ["[:4]", "[:4]", *steps], ()) is None
+
+
+@given(graphs(), st.sampled_from(VERSIONS))
+def test_what_is_readable_is_what_meets_by_some_way(graph, query):
+    met = {v for v in VERSIONS if next(graph.meet(query, v, beside=True), None) is not None}
+    assert graph.readable(query, VERSIONS) == met
 
 
 def shift(seed):

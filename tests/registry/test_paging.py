@@ -62,6 +62,7 @@ def test_all_pages_make_the_whole_list(filled):
 def test_a_filter_holds_on_every_page(filled):
     for kind, filters in (
         ("versions", {"model": "model-0007"}),
+        ("transforms", {"model": "model-0007"}),
         ("evaluations", {"benchmark": "gallery-0003"}),
         ("evaluations", {"benchmark": "gallery-0003", "metric": "map"}),
         ("evaluations", {"benchmark": "gallery-0003", "label": "class", "metric": "mrr"}),

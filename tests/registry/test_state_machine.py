@@ -44,6 +44,7 @@ class RegistryMachine(RuleBasedStateMachine):
                 Affine(weight=weight, bias=np.zeros(3), normalize=False), source=source, target=target
             )
         self.stored = {v: {} for v in VERSIONS}
+        self.order, self.previews = [], {}
         self.made = 0
         self.line, self.aliases = [], {}
         self.asked = {}  # key -> what was asked under it, and the answer
@@ -103,6 +104,44 @@ class RegistryMachine(RuleBasedStateMachine):
             if answer is not None:
                 assert (taken, answer) == ([], len(ids))
                 self.stored[version].update(zip(ids, x, strict=True))
+                self.order += [id for id in ids if id not in self.order]
+
+    @rule(ids=st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True), key=st.none() | KEYS)
+    def preview(self, ids, key):
+        self.made += 1
+        texts = [f"{id} {self.made}" for id in ids]
+        try:
+            answer = self.once(key, ("preview", ids), lambda key: self.reg.add_previews("g", ids, texts=texts, key=key))
+        except NotFound:
+            assert not set(ids) <= set(self.order)
+        except AlreadyExists:
+            assert set(ids) & set(self.previews)
+        else:
+            if answer is not None:
+                assert set(ids) <= set(self.order) and not set(ids) & set(self.previews) and answer == len(ids)
+                self.previews.update(zip(ids, texts, strict=True))
+
+    @rule(limit=st.integers(1, 6), gone=st.lists(st.sampled_from(IDS), min_size=1, max_size=2))
+    def browse(self, limit, gone):
+        """Page by page, while items go after the first page."""
+        page = self.reg.items("g", limit=limit, previews=True)
+        seen, left = list(page.items), self.order[limit:]
+        assert [i.id for i in seen] == self.order[:limit]
+        if page.next:
+            self.delete(gone, None)
+            left = [id for id in left if id in self.order]
+        expected = [self.item(i.id) if i.id in self.order else i for i in seen] + [self.item(id) for id in left]
+        while page.next:
+            page = self.reg.items("g", after=page.next, limit=limit, previews=True)
+            seen += page.items
+        assert seen == expected
+
+    def item(self, id):
+        """The item as it must be shown."""
+        found = self.reg.item("g", id)
+        versions = [v for v in VERSIONS if id in self.stored[v]]
+        assert (sorted(found.versions), found.preview) == (versions, self.previews.get(id))
+        return found
 
     @rule(ids=st.lists(st.sampled_from(IDS), max_size=5), key=st.none() | KEYS)
     def delete(self, ids, key):
@@ -114,6 +153,8 @@ class RegistryMachine(RuleBasedStateMachine):
             for held in self.stored.values():
                 for id in there:
                     held.pop(id, None)
+            self.order = [id for id in self.order if id not in there]
+            self.previews = {id: text for id, text in self.previews.items() if id not in there}
 
     @rule(dim=st.integers(1, 3), key=st.none() | KEYS)
     def register(self, dim, key):
@@ -177,7 +218,7 @@ class RegistryMachine(RuleBasedStateMachine):
     def counts_are_right(self):
         if hasattr(self, "reg"):
             gallery = self.reg.gallery("g")
-            assert gallery.items == len(self.into("m/1"))
+            assert (gallery.items, gallery.previews) == (len(self.into("m/1")), len(self.previews))
             counted = {s.version: s.rows for s in gallery.segments}
             assert {v: counted.get(v, 0) for v in VERSIONS} == {v: len(held) for v, held in self.stored.items()}
 

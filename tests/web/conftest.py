@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -95,6 +97,31 @@ def registry(home):
 def client(registry):
     """A client of the pages and the API over the filled registry."""
     return create_app(registry).test_client()
+
+
+@pytest.fixture
+def as_token(home, tmp_path):
+    """`as_token(role="reader", models=…, galleries=…)`: a client of a copy of the filled registry, signed in so."""
+    with connect(shutil.copytree(home, tmp_path / "guarded")) as registry:
+        app = create_app(registry)
+
+        def signed_in(role="reader", **scope):
+            name = f"ci-{len(registry.tokens())}"
+            return sign_in(app.test_client(), registry.create_token(name, role=role, **scope)[1])
+
+        yield signed_in
+
+
+def sign_in(client, secret):
+    """The client, signed in with a token."""
+    form = client.get("/login")
+    assert client.post("/login", data={"token": secret, "csrf_token": csrf_of(form)}).status_code == 303
+    return client
+
+
+def csrf_of(page):
+    """What a form of this page has to send along."""
+    return re.search(r'name="csrf_token" value="([^"]+)"', page.text)[1]
 
 
 @pytest.fixture

@@ -281,33 +281,17 @@ def test_nobody_is_no_caller():
         caller()
 
 
-def test_a_page_shows_what_the_token_covers(client_of, registry):
-    """On the filled registry: model products, galleries digits-bench and catalog."""
+def test_a_page_shows_what_the_token_covers(client_of):
+    """On the filled registry: model products, galleries digits-bench and catalog. Each page's own tests say more."""
     page = client_of(galleries=["catalog"]).get("/").text
-    assert "catalog" in page and "products/1" in page
     assert "digits-bench" not in page
-    assert "relative/landmarks" not in page
-    assert "audit log names every model" in page
 
     page = client_of(galleries=["digits-bench"]).get("/").text
     assert "catalog" not in page
-    assert "relative/landmarks" in page
-    assert 'class="cell compatible"' in page
+    assert "products/2" in page
 
     page = client_of(models=["faces"]).get("/").text
     assert "products/" not in page
-    assert registry.transforms()[0].id not in page
-    assert "digits-bench" in page  # the gallery is covered, what products wrote into it is not
-
-    page = client_of(models=["products"], galleries=["digits-bench", "catalog"]).get("/").text
-    for version in registry.versions():
-        assert f'id="{version.ref}"' in page
-
-
-def test_a_benchmark_that_is_not_covered_is_refused(client_of):
-    answer = client_of(galleries=["catalog"]).get("/?benchmark=digits-bench")
-    assert answer.status_code == 403
-    assert "does not cover the gallery" in answer.text
 
 
 @pytest.fixture
@@ -384,15 +368,17 @@ def test_an_expired_token_stops_working_at_once(fresh):
 def test_signing_in_and_out(guarded):
     _, app, secret = guarded
     client = app.test_client()
-    wanted = client.get("/?metric=mrr")
+    wanted = client.get("/changes?action=alias.moved")
     assert wanted.status_code == 303
-    assert wanted.headers["Location"] == "/login?next=/?metric%3Dmrr"
+    assert wanted.headers["Location"] == "/login?next=/changes?action%3Dalias.moved"
     form = client.get(wanted.headers["Location"])
-    assert 'value="/?metric=mrr"' in form.text
+    assert 'value="/changes?action=alias.moved"' in form.text
     assert "writer" in form.text
-    answer = client.post("/login", data={"token": f" {secret}\n", "csrf_token": csrf_of(form), "next": "/?metric=mrr"})
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/?metric=mrr")
-    page = client.get("/?metric=mrr")
+    answer = client.post(
+        "/login", data={"token": f" {secret}\n", "csrf_token": csrf_of(form), "next": "/changes?action=alias.moved"}
+    )
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/changes?action=alias.moved")
+    page = client.get("/changes?action=alias.moved")
     assert page.status_code == 200
     assert "boss" in page.text and "Sign out" in page.text
     assert client.post("/logout", data={"csrf_token": csrf_of(page)}).headers["Location"] == "/login"
@@ -486,7 +472,7 @@ def test_attempts_come_back():
     attempts.check("a")
 
 
-@pytest.mark.parametrize("wanted", ["/", "/?metric=mrr&label=a%20b", "/versions/é"])
+@pytest.mark.parametrize("wanted", ["/", "/changes?action=alias.moved&label=a%20b", "/versions/é"])
 def test_after_signing_in_one_is_where_one_wanted(guarded, wanted):
     with guarded[1].test_request_context():
         assert local_path(wanted) == wanted

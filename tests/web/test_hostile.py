@@ -35,11 +35,15 @@ from web import create_app
 
 MOST_GROWTH = 100 << 20
 
+LISTS = ("models", "versions", "galleries", "transforms", "evaluations", "anchor-sets", "changes", "encoder-checks")
+
 PATHS = [
     "/models/{}/versions", "/versions/{}/1", "/galleries/{}", "/galleries/{}/scan?into=products/1", "/transforms/{}/file",
     "/version?ref={}", "/space?name={}", "/version/canaries?ref={}", "/matrix?benchmark={}",
     "/matrix?benchmark=numbers&label={}", "/matrix?benchmark=numbers&metric={}", "/compare?old={}&new=products/1",
     "/compare?old=products/1&new=products/2&benchmark={}", "/galleries/catalog/scan?into={}",
+    "/transforms?model={}", "/encoder-checks?ref={}", "/changes?action={}", "/changes?since={}", "/changes?until={}",
+    "/galleries/catalog/item?id={}", "/galleries/numbers/item?id={}", "/galleries/catalog/items?after={}",
     "/galleries/catalog/scan?into=products/1&dtype={}", "/galleries/catalog/shared?versions={}",
 ]  # fmt: skip
 """Every place of an address where something is read by its name."""
@@ -161,7 +165,7 @@ def test_names_in_addresses(client, path):
 
 @pytest.mark.parametrize("cursor", ["x", "\0", "e30", "W10", "9" * 1999, "=====", "é", "../..", "' OR 1=1 --"])
 def test_cursors_that_we_did_not_make(client, cursor):
-    for kind in ("models", "versions", "galleries", "transforms", "evaluations", "anchor-sets", "changes"):
+    for kind in LISTS:
         answer = client.get(f"/api/v1/{kind}", query_string={"after": cursor})
         assert answer.status_code == 200 or is_refusal(answer, kind)
 

@@ -13,6 +13,7 @@ from web import create_app
 READS = {  # what a reader may send a body to
     "/api/v1/galleries/{name}/fetch",
     "/api/v1/galleries/{name}/search",
+    "/api/v1/galleries/{name}/previews/fetch",
     "/api/v1/convert",
 }
 ADMIN = {"/api/v1/tokens", "/api/v1/tokens/{name}", "/api/v1/webhooks", "/api/v1/webhooks/{name}", "/api/v1/deliveries"}
@@ -87,7 +88,7 @@ def sample(path, operation):
 JSON = {
     "NewVersion": {"dim": 4}, "Alias": {"number": 1}, "NewTag": {"key": "a", "value": "b"}, "NewGallery": {"name": "new"},
     "NewAnchors": {"name": "new", "gallery": "open", "ids": [1, 2]}, "Measure": {"benchmark": "open"},
-    "NewToken": {"name": "new"}, "NewWebhook": {"name": "new", "url": "https://example.org/"},
+    "NewCheck": {"deviation": 0, "tolerance": 0.01, "worst": "a"}, "PreviewUrl": {"url": None}, "NewToken": {"name": "new"}, "NewWebhook": {"name": "new", "url": "https://example.org/"},
 }  # fmt: skip
 
 
@@ -125,12 +126,15 @@ def test_a_limited_token_sees_what_it_covers_alone(ask):
         ("GET", "/versions/hats/1", {}),
         ("GET", "/space?name=hats/1[:2]", {}),
         ("GET", "/galleries/closed", {}),
+        ("GET", "/galleries/closed/items", {}),
+        ("GET", "/galleries/closed/item?id=1", {}),
         ("GET", "/galleries/closed/scan?into=shoes/1", {}),
         ("GET", "/galleries/open/scan?into=hats/1", {}),
         ("GET", "/galleries/open/shared?versions=shoes/1&versions=hats/1", {}),
         ("POST", "/galleries/closed/search?version=shoes/1", arrow(query=wire.vectors(np.ones((1, 4), "f4")))),
         ("POST", "/galleries/open/search?version=hats/1", arrow(query=wire.vectors(np.ones((1, 4), "f4")))),
         ("POST", "/galleries/closed/fetch?into=shoes/1", arrow(id=pa.array([1]))),
+        ("POST", "/galleries/closed/previews/fetch", arrow(id=pa.array([1]))),
         ("POST", "/convert?source=shoes/1&into=hats/1", arrow(vector=wire.vectors(np.ones((1, 4), "f4")))),
         ("GET", "/matrix?benchmark=closed", {}),
         ("GET", "/compare?old=hats/1&new=shoes/1&benchmark=open", {}),
@@ -151,6 +155,10 @@ def test_a_limited_writer_writes_where_it_may_and_is_named(ask):
     for path in ("/galleries/closed/append?version=shoes/1", "/galleries/open/append?version=hats/1"):
         assert ask("shoes writer", "POST", path, **body).status_code == 403
     assert ask("shoes writer", "POST", "/galleries/closed/delete", **arrow(id=pa.array([1]))).status_code == 403
+    pictures = arrow(id=pa.array([1]), preview=pa.array([b"GIF89a"]))
+    assert ask("shoes writer", "POST", "/galleries/closed/previews", **pictures).status_code == 403
+    url = {"url": "https://images.example/{id}"}
+    assert ask("shoes writer", "PUT", "/galleries/closed/preview-url", json=url).status_code == 403
     assert ask("shoes writer", "POST", "/models/hats/versions", json={"dim": 4}).status_code == 403
     assert ask("shoes writer", "POST", "/galleries", json={"name": "new"}).status_code == 403
     assert ask("shoes writer", "POST", "/evaluations", json={"benchmark": "open"}).status_code == 403  # of all versions

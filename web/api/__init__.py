@@ -1,6 +1,18 @@
 """The HTTP API, `/api/v1`: JSON for facts, Arrow IPC streams for vectors, described at `/api/v1/openapi.json`."""
 
-from web.api import anchors, descriptions, evidence, galleries, models, service, transforms, vectors
+from web.api import (
+    anchors,
+    descriptions,
+    evidence,
+    galleries,
+    items,
+    models,
+    overview,
+    service,
+    studies,
+    transforms,
+    vectors,
+)
 from web.api.base import blueprint
 
 __all__ = [
@@ -9,8 +21,11 @@ __all__ = [
     "descriptions",
     "evidence",
     "galleries",
+    "items",
     "models",
+    "overview",
     "service",
+    "studies",
     "transforms",
     "vectors",
 ]

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from contextvars import copy_context
 from functools import partial
-from queue import SimpleQueue
 from typing import Any, Literal
 
-from flask import Response, current_app
+from flask import Response
 from pydantic import Field
 
 from registry import wire
-from registry.errors import NotAllowed, SamespaceError
+from registry.errors import NotAllowed
 from registry.types import Change, Comparison, Evaluation, Matrix
-from web import transfers, visible
+from web import lines, transfers, visible
 from web.access import caller
 from web.api.base import Body, Paging, Query, answer, blueprint, covers, json_answer, listed, page, tag
 from web.current import current_registry
@@ -39,12 +35,23 @@ class Cells(Paging):
     label: str | None = None
 
 
+class Changes(Paging):
+    """Which lines of the audit log."""
+
+    action: str | None = Field(None, description="such as alias.moved")
+    subject: str | None = Field(None, description="such as products/2; products/* is all that begin so")
+    who: str | None = Field(None, description="a token or user")
+    since: str | None = Field(None, description="from this moment on, as ISO 8601")
+    until: str | None = Field(None, description="before this moment")
+
+
 class Which(Query):
     """Which matrix."""
 
     benchmark: str
     metric: Metric = "map"
     label: str | None = None
+    versions: list[str] | None = Field(None, max_length=1000, description="of these alone: repeat it")
 
 
 class Pair(Query):
@@ -86,14 +93,15 @@ def evaluate(body: Measure) -> Response:
     covers(*(body.versions or ()))
     if body.versions is None and not caller().unlimited:
         raise NotAllowed(f"{caller().name} does not cover every model: name the versions to measure")
-    return Response(transfers.stream(_lines(body)), mimetype="application/x-ndjson")
+    return Response(transfers.stream(_lines(body)), mimetype=lines.LINES)
 
 
 @blueprint.get("/matrix", tags=TAG, responses={200: answer(Matrix)})
 def matrix(query: Which) -> Response:
-    """The compatibility matrix of a benchmark: for mAP and its first label column unless others are named."""
+    """The compatibility matrix of a benchmark: for mAP, its first label column and all versions unless others are named."""
     caller().require("reader", galleries=[query.benchmark])
-    found = current_registry().matrix(query.benchmark, metric=query.metric, label=query.label)
+    covers(*(query.versions or ()))
+    found = current_registry().matrix(query.benchmark, metric=query.metric, label=query.label, versions=query.versions)
     return json_answer(visible.matrix(caller(), found))
 
 
@@ -108,30 +116,20 @@ def compare(query: Pair) -> Response:
 
 
 @blueprint.get("/changes", tags=TAG, responses={200: listed("changes", Change)})
-def changes(query: Paging) -> Response:
+def changes(query: Changes) -> Response:
     """The audit log, newest first; for callers who see everything."""
-    return page("changes", query, partial(visible.changes, caller()))
+    filters = query.model_dump(exclude={"limit", "after"})
+    return page("changes", query, partial(visible.changes, caller()), **filters)
 
 
 def _lines(body: Measure) -> Iterator[bytes]:
-    """What `evaluate` says, while it works in a thread of its own."""
-    said: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
-    registry, log = current_registry(), current_app.logger
+    """What `evaluate` says."""
+    registry = current_registry()
 
-    def work() -> None:
-        try:
-            found = registry.evaluate(
-                body.benchmark, versions=body.versions, label=body.label, seed=body.seed,
-                progress=lambda done, of: said.put({"progress": [done, of]}),
-            )  # fmt: skip
-            said.put({"matrix": wire.to_json(found)})
-        except SamespaceError as error:
-            said.put({"error": wire.said(error)})
-        except Exception:
-            log.exception("an evaluation of %s failed", body.benchmark)
-            said.put({"error": {"code": "error", "message": "something went wrong here: the server's log says what"}})
-        finally:
-            said.put(None)
+    def work(progress: lines.Progress) -> dict[str, Any]:
+        found = registry.evaluate(
+            body.benchmark, versions=body.versions, label=body.label, seed=body.seed, progress=progress
+        )
+        return {"matrix": wire.to_json(found)}
 
-    threading.Thread(target=copy_context().run, args=(work,), daemon=True).start()
-    return (json.dumps(line).encode() + b"\n" for line in iter(said.get, None))
+    return lines.told(work, f"an evaluation of {body.benchmark}")

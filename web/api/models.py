@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from registry import canaries
 from registry.errors import CorruptFile, InvalidInput, TooLarge
-from registry.types import Model, Space, Version
+from registry.types import Check, Model, Space, Version
 from web import visible
 from web.access import caller
 from web.api.base import (
@@ -89,6 +89,20 @@ class NewVersion(Body):
     run_id: str | None = None
     fingerprint: dict[str, Any] | None = None
     tags: dict[str, str] | None = None
+
+
+class NewCheck(Body):
+    """What a check of an encoder found."""
+
+    deviation: float = Field(ge=0, description="the largest, as a share of a vector's length")
+    tolerance: float = Field(gt=0, le=1)
+    worst: str = Field(description="the canary that deviated the most; its first 300 characters are kept")
+
+
+class Checks(Paging):
+    """Checks of one version's encoder, or the newest of each."""
+
+    ref: str | None = Field(None, description="such as products/2 or products@champion")
 
 
 class Alias(Body):
@@ -175,6 +189,21 @@ def add_canaries(query: Ref, raw: File) -> tuple[str, int]:
     found = parsed(partial(canaries.loads, whole(raw, _LARGEST_CANARIES), name="the body"))
     current_registry().add_canaries(query.ref, found.inputs, found.vectors, key=idempotency_key())
     return "", 204
+
+
+@blueprint.post("/version/checks", tags=TAG, responses={201: answer(Check)})
+def record_check(query: Ref, body: NewCheck) -> Response:
+    """Keep what a check of a version's encoder against its canaries found."""
+    caller().require("writer", models=model_of(query.ref))
+    return json_answer(current_registry().record_check(query.ref, **body.model_dump()), 201)
+
+
+@blueprint.get("/encoder-checks", tags=TAG, responses={200: listed("encoder_checks", Check)})
+def encoder_checks(query: Checks) -> Response:
+    """The newest kept check of each version's encoder; every one of the version that is named."""
+    who = caller()
+    who.require("reader", models=model_of(query.ref) if query.ref else ())
+    return page("encoder_checks", query, partial(visible.encoder_checks, who), ref=query.ref)
 
 
 @blueprint.get("/version/canaries", tags=TAG, responses={200: BYTES_ANSWER})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from flask import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from registry import transforms as files
 from registry.types import TransformInfo
@@ -47,12 +47,18 @@ class NewTransform(Query):
     run_id: str | None = None
 
 
+class Transforms(Paging):
+    """Transforms of one model, or all."""
+
+    model: str | None = Field(None, description="those that begin or end at a version of it, or at a prefix of one")
+
+
 @blueprint.get("/transforms", tags=TAG, responses={200: listed("transforms", TransformInfo)})
-def transforms(query: Paging) -> Response:
-    """All transforms, oldest first."""
+def transforms(query: Transforms) -> Response:
+    """All transforms, oldest first; of one model if it is named."""
     who = caller()
     sets = () if who.unlimited else visible.anchor_sets(who, current_registry().anchor_sets())
-    return page("transforms", query, partial(visible.transforms, who, sets=sets))
+    return page("transforms", query, partial(visible.transforms, who, sets=sets), model=query.model)
 
 
 @blueprint.post("/transforms", tags=TAG, responses={201: answer(TransformInfo)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from http import HTTPStatus
 from itertools import chain
 from typing import Any, Literal
 
@@ -14,23 +13,21 @@ from pydantic import BaseModel, Field
 
 from registry import wire
 from registry.batches import id_type
-from registry.errors import InvalidInput, SamespaceError, TooLarge
+from registry.errors import InvalidInput, TooLarge
 from registry.types import Embeddings, Hits
 from registry.vectors import Array
-from web import limits, transfers
+from web import transfers
 from web.access import caller
 from web.api.base import ARROW_ANSWER, Arrow, Query, blueprint, covers, idempotency_key, json_answer, tag
 from web.api.galleries import GalleryPath
+from web.api.streams import SIDE, batches, own, whole
 from web.current import current_registry
-from web.errors import status_of
 from web.observing import count_rows
 
 TAG = tag("vectors", "Append, delete, fetch, scan, search and convert: Arrow IPC streams both ways")
 
-_MOST_BYTES = 256 << 20  # of queries, ids or vectors that are held whole
 _MOST_SCORES = 1 << 24
 _ITEMS = 1 << 16
-_SIDE = "side:"
 
 Form = Literal["float32", "float16"]
 
@@ -106,7 +103,7 @@ def append(path: GalleryPath, query: Append, raw: Arrow) -> Response:
     covers(query.version)
     with transfers.transfer():
         rows = current_registry().append_parts(
-            path.name, version=query.version, parts=_parts(_batches({"id", "vector"})), fingerprint=query.fingerprint,
+            path.name, version=query.version, parts=_parts(batches({"id", "vector"})), fingerprint=query.fingerprint,
             key=idempotency_key(),
         )  # fmt: skip
     count_rows(appended=rows)
@@ -180,11 +177,11 @@ def search(path: GalleryPath, query: Search, raw: Arrow) -> Response:
     """
     caller().require("reader", galleries=[path.name])
     covers(query.version)
-    columns = _whole(_batches({"query"}))
-    given = {name: wire.matrix(column) for name, column in columns.items() if name == "query" or name.startswith(_SIDE)}
+    columns = whole(batches({"query"}))
+    given = {name: wire.matrix(column) for name, column in columns.items() if name == "query" or name.startswith(SIDE)}
     if len(given["query"]) * query.k > _MOST_SCORES:
         raise TooLarge(f"{len(given['query'])} queries x {query.k} hits are more than {_MOST_SCORES}: ask in parts")
-    side = {name.removeprefix(_SIDE): rows for name, rows in given.items() if name.startswith(_SIDE)}
+    side = {name.removeprefix(SIDE): rows for name, rows in given.items() if name.startswith(SIDE)}
     covers(*side)
     hits = current_registry().search(
         path.name, given["query"], version=query.version, k=query.k, allow_unmeasured=query.allow_unmeasured,
@@ -197,7 +194,7 @@ def search(path: GalleryPath, query: Search, raw: Arrow) -> Response:
 def convert(query: Conversion, raw: Arrow) -> Response:
     """Vectors of one space, a column vector, as vectors of another."""
     covers(query.source, query.into)
-    rows = wire.matrix(_whole(_batches({"vector"}))["vector"])
+    rows = wire.matrix(whole(batches({"vector"}))["vector"])
     found = current_registry().convert(
         rows, source=query.source, into=query.into, allow_unmeasured=query.allow_unmeasured
     )
@@ -217,51 +214,6 @@ def _may_read(gallery: str, into: str) -> None:
 # Reading what was sent
 
 
-def _batches(needed: set[str]) -> Iterator[pa.RecordBatch]:
-    """The batches of the body, of plain columns that hold at least the `needed` ones."""
-
-    def check(schema: pa.Schema) -> None:
-        missing = needed - set(schema.names)
-        if missing:
-            raise InvalidInput(
-                f"the Arrow stream lacks the column {sorted(missing)[0]!r}: it has {schema.names!r:.200}"
-            )
-        if len(set(schema.names)) < len(schema.names):
-            raise InvalidInput(f"the Arrow stream has a column twice: {schema.names!r:.200}")
-        for field in schema:
-            _check_field(field)
-
-    for batch in _read(check):
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            if column.null_count or (pa.types.is_fixed_size_list(column.type) and column.flatten().null_count):
-                raise InvalidInput(f"the column {name!r:.80} has empty values: leave such rows out")
-        yield batch
-
-
-def _read(check: Callable[[pa.Schema], None]) -> Iterator[pa.RecordBatch]:
-    """The batches of the body. An error that its sender tells of is the sender's, whatever it calls it."""
-    try:
-        for batch, _ in wire.read(limits.vectors(), check=check, answer=False):
-            yield batch
-    except SamespaceError as error:
-        if status_of(error) < HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise
-        raise InvalidInput(f"the stream ends with an error of its sender: {error}") from error
-
-
-def _check_field(field: pa.Field) -> None:
-    kind = field.type
-    if field.name in ("vector", "query") or field.name.startswith(_SIDE):
-        if not (
-            pa.types.is_fixed_size_list(kind) and kind.value_type in (pa.float32(), pa.float16()) and kind.list_size
-        ):
-            raise InvalidInput(
-                f"the column {field.name!r:.80} must be lists of one length, of float32 or float16, got {kind}"
-            )
-    elif kind not in (pa.string(), pa.int64()):
-        raise InvalidInput(f"the column {field.name!r:.80} must be string or int64, got {kind}")
-
-
 def _parts(batches: Iterable[pa.RecordBatch]) -> Iterator[Any]:
     """The parts of an append."""
     for batch in batches:
@@ -269,31 +221,11 @@ def _parts(batches: Iterable[pa.RecordBatch]) -> Iterator[Any]:
         ids, column = columns.pop("id"), columns.pop("vector")
         if len(ids):
             rows = column.flatten().to_numpy(zero_copy_only=False).reshape(len(ids), -1)
-            yield _own(ids), rows, {name: _own(labels) for name, labels in columns.items()}
-
-
-def _own(column: pa.Array) -> pa.Array:
-    """A copy: ids and labels are kept until the end, and would keep the vectors that they came with."""
-    return pa.concat_arrays([column, column.slice(0, 0)])
+            yield own(ids), rows, {name: own(labels) for name, labels in columns.items()}
 
 
 def _ids() -> pa.Array:
-    return _whole(_batches({"id"}))["id"]
-
-
-def _whole(batches: Iterable[pa.RecordBatch]) -> Mapping[str, pa.Array]:
-    """The columns of a body that is held in memory."""
-    held: list[pa.RecordBatch] = []
-    size = 0
-    for batch in batches:
-        held.append(batch)
-        size += batch.nbytes
-        if size > _MOST_BYTES:
-            raise TooLarge(f"the body holds more than {_MOST_BYTES} bytes: ask in parts")
-    if not held:
-        raise InvalidInput("the Arrow stream holds no rows: send at least one")
-    table = pa.Table.from_batches(held)
-    return {name: table[name].combine_chunks() for name in table.column_names}
+    return whole(batches({"id"}))["id"]
 
 
 # Writing answers

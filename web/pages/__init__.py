@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from web.pages import changes, compare, galleries, home, matrix, models, runs, search, service, transforms  # noqa: F401
+from web.pages import (  # noqa: F401
+    changes,
+    compare,
+    galleries,
+    home,
+    maps,
+    matrix,
+    models,
+    runs,
+    search,
+    settings,
+    tokens,
+    transforms,
+    webhooks,
+)
 from web.pages.base import blueprint
 
 __all__ = ["blueprint"]

@@ -19,6 +19,7 @@ export function numbersOf(figure) {
     return {
       name: head.textContent.trim(),
       look: head.dataset.look,
+      level: "level" in head.dataset,
       values: found.map((data) => (data ? number(data.value) : null)),
       low: found.map((data) => number(data?.dataset.low)),
       high: found.map((data) => number(data?.dataset.high)),
@@ -74,7 +75,7 @@ function axis(figure, side, names, x) {
 
 function lineOf(one, kind) {
   const stroke = colour(one.look);
-  const line = { label: one.name, stroke, width: 2, dash: DASHES[one.look], points: { show: kind === "line" && one.values.length <= 60, size: 6, fill: stroke } };
+  const line = { label: one.name, stroke, width: 2, dash: DASHES[one.look], points: { show: kind === "line" && !one.level && one.values.length <= 30, size: 6, fill: stroke } };
   if (kind === "steps") return { ...line, paths: uPlot.paths.stepped({ align: 1 }), fill: `${stroke}22`, points: { show: false } };
   if (kind === "bars") return { ...line, paths: uPlot.paths.bars({ size: [0.7, 60] }), fill: `${stroke}55`, dash: [], points: { show: false } };
   return line;

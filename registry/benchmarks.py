@@ -1,0 +1,101 @@
+"""The items of a benchmark that several versions embedded: their labels, their vectors, and how a path compares them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from registry.batches import vectors_of
+from registry.errors import InvalidInput, NotFound
+from registry.home import Home
+from registry.tables import GalleryRow
+from registry.types import Path
+from registry.vectors import Array, Metric
+
+__all__ = ["Bench", "embedded", "load", "queries", "sides"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bench:
+    """The benchmark's items that all versions embedded: ids and label columns (n,), and each version's vectors (n, d)."""
+
+    name: str
+    ids: pa.Array
+    labels: dict[str, pa.Array]
+    vectors: dict[str, Array]
+    metric: dict[str, Metric]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def codes(self, column: str) -> Array:
+        """A label column as whole numbers (n,): only equality matters for relevance."""
+        codes: Array = self.labels[column].dictionary_encode().indices.to_numpy(zero_copy_only=False)
+        return codes
+
+
+def embedded(row: GalleryRow, refs: Sequence[str] | None) -> list[str]:
+    """The versions to measure, by default all that embedded the benchmark, which all of those named must have done."""
+    have = [s.version.ref for s in row.segments if s.rows]
+    missing = [ref for ref in refs or [] if ref not in have]
+    if missing:
+        raise NotFound(f"{missing[0]} has not embedded benchmark {row.name}: append its vectors of these items first")
+    if not have:
+        raise NotFound(f"benchmark {row.name} is empty: append the vectors of a version first")
+    return list(dict.fromkeys(refs or have))
+
+
+def load(
+    home: Home, row: GalleryRow, refs: Sequence[str], columns: Sequence[str], *, most: int | None = None, seed: int = 0
+) -> Bench:
+    """Read the items that all of `refs` embedded; of more than `most` a sample, drawn with `seed`.
+
+    Raises:
+        InvalidInput: there are fewer than two.
+    """
+    segments = {s.version.ref: s for s in row.segments}
+    items = home.items(row.name)
+    ids = items.column("id", row.items_version)
+    for ref in refs:
+        stored = home.segment(row.name, ref).column("id", segments[ref].lance_version)
+        ids = ids.filter(pc.is_in(ids, value_set=stored))
+    if len(ids) < 2:
+        fewest = min(refs, key=lambda ref: segments[ref].rows)
+        raise InvalidInput(
+            f"{len(ids)} items of {row.name} are embedded by all of {', '.join(refs)}, evaluation needs two or more: "
+            f"name fewer versions ({fewest} has embedded the fewest items, {segments[fewest].rows}), or append more vectors"
+        )
+    if most is not None and len(ids) > most:
+        drawn = np.random.default_rng(seed).choice(len(ids), most, replace=False)
+        ids = ids.take(pa.array(np.sort(drawn)))
+    labels = items.take(ids, row.items_version, list(columns))
+    vectors = {
+        ref: vectors_of(home.segment(row.name, ref).take(ids, segments[ref].lance_version, ["vector"])["vector"])
+        for ref in refs
+    }
+    metric: dict[str, Metric] = {ref: segments[ref].version.metric for ref in refs}  # type: ignore[misc]
+    return Bench(row.name, ids, {name: labels[name].combine_chunks() for name in columns}, vectors, metric)
+
+
+def sides(home: Home, bench: Bench, path: Path, rows: Array | slice = slice(None)) -> tuple[Array, Array]:
+    """The vectors of queries `rows`, by default of all items, and of all stored items, as `path` compares them.
+
+    Queries are of the version `path.source`, what is stored is of `path.target`; both come out in `path.space`.
+    """
+    gallery = bench.vectors[path.target]
+    for transform in home.chain(path.gallery, gallery.shape[1], normalize=bench.metric[path.target] == "cosine"):
+        gallery = transform.apply(gallery)
+    return queries(home, bench, path, rows), gallery
+
+
+def queries(home: Home, bench: Bench, path: Path, rows: Array | slice) -> Array:
+    """The query side alone, of some of the items."""
+    found = bench.vectors[path.source][rows]
+    for transform in home.chain(path.query, found.shape[1], normalize=bench.metric[path.source] == "cosine"):
+        # A side is the same query as the gallery's version embedded it, and the benchmark holds it.
+        found = transform.apply(found, bench.vectors[path.target][rows] if transform.side_dim else None)
+    return found

@@ -1,0 +1,61 @@
+"""The store of runs: MLflow, imported only where it is asked."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from registry.errors import MissingExtra, Unavailable
+
+__all__ = ["default_uri", "first_line", "open_client", "require", "shown"]
+
+
+def default_uri(home: str | os.PathLike[str]) -> str:
+    """The tracking address inside the folder `home`: `sqlite:///<home>/mlflow.db`."""
+    return f"sqlite:///{Path(home).resolve() / 'mlflow.db'}"
+
+
+def require() -> None:
+    """Make MLflow ready to be imported, with its reports to its makers switched off and its chatter too.
+
+    Raises:
+        MissingExtra: MLflow is not installed.
+    """
+    # MLflow reads this when it is imported, and would report each use to its makers.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    try:
+        import mlflow  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("tracking needs MLflow: pip install 'samespace[tracking]'") from error
+    # A fresh store announces each of its migrations.
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def open_client(tracking_uri: str | None) -> Any:
+    """MLflow's client of a store; None is MLflow's current tracking address.
+
+    Raises:
+        MissingExtra: MLflow is not installed.
+        Unavailable: the store cannot be opened.
+    """
+    require()
+    from mlflow import MlflowClient
+
+    try:
+        return MlflowClient(tracking_uri=tracking_uri)
+    except Exception as error:  # whatever the store's driver raises
+        raise Unavailable(f"the tracking store {shown(tracking_uri)} cannot be opened: {shown(first_line(error))}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error of MLflow says, in one line."""
+    return (str(error) or repr(error)).splitlines()[0]
+
+
+def shown(text: str | None) -> str:
+    """Text that may hold an address, without the name and password in it."""
+    return re.sub(r"//[^/@\s]*@", "//***@", text or "of MLflow's own settings")
