@@ -44,6 +44,7 @@ JSON_ROUTES = {
     ("PUT", "/galleries/catalog/preview-url"): {"url": "NAME"},
     ("POST", "/anchor-sets"): {"name": "NAME", "gallery": "NAME", "ids": ["NAME"], "similarity": "NAME"},
     ("POST", "/evaluations"): {"benchmark": "NAME", "versions": ["NAME"], "label": "NAME"},
+    ("POST", "/studies"): {"old": "NAME", "new": "NAME", "benchmark": "NAME", "label": "NAME"},
     ("POST", "/tokens"): {"name": "NAME", "role": "NAME", "models": ["NAME"], "galleries": ["NAME"]},
     ("POST", "/webhooks"): {"name": "NAME", "url": "NAME", "events": ["NAME"], "secret": "NAME"},
 }
@@ -80,7 +81,7 @@ def state_of(registry: Any) -> tuple[Any, ...]:
 
 
 def _data_files(root: Path) -> tuple[str, ...]:
-    kinds = ("galleries/**/data/*", "transforms/*", "canaries/*")
+    kinds = ("galleries/**/data/*", "transforms/*", "canaries/*", "studies/*")
     return tuple(sorted(str(path.relative_to(root)) for kind in kinds for path in root.glob(kind)))
 
 

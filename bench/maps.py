@@ -133,7 +133,8 @@ def visiting(browser: Browser, address: str) -> Iterator[Page]:
     with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
         page = context.new_page()
         answer = page.goto(address, wait_until="commit")
-        assert answer is not None and answer.ok, f"{address} is not served"
+        assert answer is not None, address
+        assert answer.ok, f"{address}: {answer.status}"
         yield page
 
 

@@ -37,7 +37,7 @@ from web import create_app
 WHOLE = replace(facts.WHOLE, galleries=500)
 SMALL = facts.SMALL
 SHOP, ITEMS, CLASSES, DIM = "shop", 2000, 20, 128
-OLD, NEW = "model-0001/1", "model-0001/2"
+OLD, NEW = "shop/1", "shop/2"
 RUNS, EPOCHS = 60, 30
 SEED = 0
 PIXEL = bytes.fromhex(
@@ -139,6 +139,8 @@ def synthetic(home: Path, size: facts.Size) -> tuple[Registry, dict[str, str]]:
     labels = rng.integers(CLASSES, size=ITEMS)
     new = rng.normal(size=(CLASSES, DIM))[labels] + 1.5 * rng.normal(size=(ITEMS, DIM))
     old = new + rng.normal(size=new.shape)
+    registry.register_version("shop", dim=DIM)
+    registry.register_version("shop", dim=DIM, parent=OLD, method="oca")
     registry.create_gallery(SHOP, id_type="int", labels=["class"])
     for version, x in ((OLD, old), (NEW, new)):
         registry.append(SHOP, version=version, ids=np.arange(ITEMS), vectors=x, labels={"class": labels})

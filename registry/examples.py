@@ -33,7 +33,8 @@ def examples(home: Home, gallery: str, *, versions: Sequence[str], many: int, se
     held = np.ones(len(ids), dtype=bool)
     for other, at in others:
         held &= _held(ids, chosen, other, at, many)
-    return ids.filter(pa.array(held)).to_pylist()[:many]
+    found: list[str | int] = ids.filter(pa.array(held)).to_pylist()
+    return found[:many]
 
 
 def own_vectors(home: Home, gallery: str, id: str | int, *, versions: Sequence[str]) -> Mapping[str, Array]:
@@ -58,7 +59,7 @@ def _segments(home: Home, gallery: str, versions: Sequence[str]) -> tuple[str, M
         refs = [models.fixed(session, ref).ref for ref in versions]
         for ref in refs:
             if ref not in stored:
-                raise NotFound(f"{ref} stored no vectors in {gallery}: it holds those of {', '.join(stored) or 'none'}")
+                raise NotFound(f"{ref} stored no vectors in {gallery}: choose a gallery that it wrote into")
         return row.id_type, {ref: (home.segment(row.name, ref), stored[ref]) for ref in refs}
 
 

@@ -38,6 +38,11 @@ class Settings:
         "", "MLflow's store of runs; empty is mlflow.db in the home", secret=True
     )  # it may hold a password
     mlflow_url: str = _setting("", "address of MLflow's own pages, for links to runs; empty is none")
+    encoders: str = _setting(
+        "",
+        "encoders for the search page, such as 'products/2=http://127.0.0.1:9000/encode,products/1=module:function'",
+        secret=True,
+    )  # an address may hold a key
     log_level: str = _setting("info", "of the log, in JSON lines on standard error: debug, info, warning or error")
     secret_key: str = _setting("", "signs sessions; made and kept in the home unless given", secret=True)
 

@@ -22,7 +22,7 @@ from registry.study import curves, filling, groups, items, maps, neighbours, sco
 from registry.study.neighbours import Neighbours
 from registry.study.sides import Sides, Stages
 from registry.tables import VersionRow, now
-from registry.types import Filling, Path, Stage, Study
+from registry.types import Filling, Path, Scores, Stage, Study
 from registry.vectors import Array, Metric
 
 __all__ = ["MOST_ITEMS", "MOST_QUERIES", "study"]
@@ -122,8 +122,10 @@ def _measured(home: Home, case: _Case, progress: Progress | None) -> tuple[Study
     steps = _Steps(progress, 2 * len(stages) + 2 + filling.DRAWS + 1 + maps.TOLD + 1)
     found = {stage: steps.after(curves.ranked(sides, case.own, case.codes)) for stage, sides in stages.items()}
     pairs = {stage: steps.after(scores.pairs(s, case.own, case.codes, case.seed)) for stage, s in stages.items()}
+    spread: dict[str, Scores] = {stage: p.scores for stage, p in pairs.items()}
+    thresholds = scores.thresholds(pairs)
     filled = _filled(home, case, stages, steps)
-    del stages  # with the mapped vectors
+    del pairs, stages  # the samples, and the mapped vectors
     near = _near(case, steps)
     k = min(_NEIGHBOURS, len(case.codes) - 1)
     agreed = neighbours.agreed(*near, k)
@@ -136,7 +138,7 @@ def _measured(home: Home, case: _Case, progress: Progress | None) -> tuple[Study
         kinds=path.kinds if path else (), items=len(case.codes), queries=len(case.own), seed=case.seed,
         cmc={stage: curves.cmc(f, case.seed) for stage, f in found.items()},
         groups=groups.groups(found, _columns(case), case.seed),
-        scores={stage: p.scores for stage, p in pairs.items()}, thresholds=scores.thresholds(pairs),
+        scores=spread, thresholds=thresholds,
         overlap=neighbours.overlap(agreed, k), filling=filled, created_at=now(),
     )  # fmt: skip
     steps.finish()
@@ -161,7 +163,7 @@ def _columns(case: _Case) -> dict[str, Array]:
 
 def _near(case: _Case, steps: _Steps) -> tuple[Neighbours, Neighbours]:
     """The nearest others of each item by both versions, as many as the maps look at."""
-    k = min(maps.NEIGHBOURS, len(case.codes) - 1)
+    k = maps.breadth(len(case.codes))
     old, new = (
         steps.after(neighbours.neighbours(x, metric, k)) for x, metric in zip(case.vectors, case.metrics, strict=True)
     )

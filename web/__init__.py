@@ -11,7 +11,22 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response, request
 from flask_openapi3.openapi import OpenAPI
 
-from web import access, api, assets, errors, formats, health, limits, login, logs, observing, pages, themes, transfers
+from web import (
+    access,
+    api,
+    assets,
+    errors,
+    formats,
+    health,
+    limits,
+    login,
+    logs,
+    observing,
+    pages,
+    policy,
+    themes,
+    transfers,
+)
 from web.api.base import Problem
 from web.api.descriptions import INFO, SECURITY, refuse
 from web.current import keep
@@ -23,18 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["create_app"]
 
 _HEADERS = {
-    "Content-Security-Policy": "; ".join(
-        (
-            "default-src 'none'",
-            "style-src 'self'",
-            "script-src 'self'",
-            "img-src 'self' data:",
-            "connect-src 'self'",
-            "form-action 'self'",
-            "base-uri 'none'",
-            "frame-ancestors 'none'",
-        )
-    ),
+    "Content-Security-Policy": policy.policy(),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",

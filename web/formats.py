@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,17 +68,6 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def details(facts: Mapping[str, Any]) -> str:
-    """`from 1, to 2`: what a change says about itself, leaving out what is empty."""
-    said = ((key, short(str(value)) if key == "fingerprint" else value) for key, value in facts.items())
-    parts = (
-        f"{key.replace('_', ' ')} {', '.join(map(plain, value)) if isinstance(value, list) else plain(value)}"
-        for key, value in said
-        if value not in (None, "", [], {})
-    )
-    return " · ".join(parts)
-
-
 FILTERS: dict[str, Callable[..., str]] = {
-    f.__name__: f for f in (count, decimal, details, duration, iso, moment, percent, plain, points, short)
+    f.__name__: f for f in (count, decimal, duration, iso, moment, percent, plain, points, short)
 }

@@ -87,7 +87,7 @@ def rows(groups: Sequence[Group], sort: str) -> list[Row]:
     """The groups of one column in the order asked for, drawn on one scale."""
     key = COLUMNS[sort.removeprefix("-")][1]
     ordered = sorted(groups, key=lambda g: g.value)
-    ordered.sort(key=key, reverse=sort.startswith("-"))  # type: ignore[arg-type]
+    ordered.sort(key=key, reverse=sort.startswith("-"))
     widest = max((abs(v) for g in groups for v in (g.gain, g.gain_low, g.gain_high)), default=0.0) or 1.0
     return [Row(g, _bar(g, widest)) for g in ordered]
 

@@ -21,6 +21,7 @@ Per = Literal["hour", "thousand"]
 
 _METRICS = ("map", "cmc@1")
 _MOST = 1e15
+_NOTHING = 0.0005  # a change that is written as none
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ class Brings:
     @property
     def part(self) -> float | None:
         """The part of the whole gain that it brings; None where all of it brings none, or the share alone a loss."""
-        gains = self.after > self.before and self.best >= self.before
-        return (self.best - self.before) / (self.after - self.before) if gains else None
+        gains = self.after > self.before and self.best >= self.before - _NOTHING
+        return max((self.best - self.before) / (self.after - self.before), 0.0) if gains else None
 
 
 def wish(stored: int) -> Wish:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.errors import AppImportError
 
+from registry.encoding import encoders
 from registry.errors import InvalidInput, SamespaceError, Unavailable
 from registry.settings import Settings
 from web import limits, logs
@@ -69,6 +70,7 @@ def _check(settings: Settings) -> None:
         raise InvalidInput(f"log_level must be one of {', '.join(logs.LEVELS)}, got {settings.log_level!r:.80}")
     if settings.rate_limit:
         limits.check_rate(settings.rate_limit)
+    encoders(settings.encoders)
 
 
 def _check_free(host: str, port: int) -> None:

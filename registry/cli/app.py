@@ -24,6 +24,7 @@ _COMMANDS = {
     "fit": ("registry.cli.fit", "Fit a bridge between two spaces, or a way into a relative one."),
     "evaluate": ("registry.cli.evaluate", "Measure the compatibility matrix of a benchmark."),
     "compare": ("registry.cli.compare", "May a new version replace an old one without backfilling?"),
+    "study": ("registry.cli.study", "Look closer at one upgrade: classes, scores, neighbours, a backfill."),
     "status": ("registry.cli.status", "How much there is, and what needs a decision."),
     "log": ("registry.cli.log", "Who changed what."),
     "token": ("registry.cli.token", "Make, list and revoke the tokens that a server answers to."),

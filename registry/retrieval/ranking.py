@@ -19,7 +19,7 @@ from registry.retrieval.result import Retrieval, summarize
 from registry.retrieval.task import Task, prepare
 from registry.vectors import Array, Metric
 
-__all__ = ["measure", "retrieval", "workers"]
+__all__ = ["cores", "measure", "retrieval", "workers"]
 
 _ROWS_PER_JOB = 64  # rows that one thread takes at a time: keeps its temporaries small
 
@@ -96,9 +96,14 @@ def measure(task: Task, rows: Array, scores: Array, pool: Executor) -> Array:
 
 
 def workers() -> ThreadPoolExecutor:
-    """A thread for each core that this process may use; more than eight would wait for the memory bus."""
+    """A thread for each of `cores`."""
+    return ThreadPoolExecutor(cores())
+
+
+def cores() -> int:
+    """The cores that this process may use, at most eight: threads on more would wait for the memory bus."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return ThreadPoolExecutor(min(8, usable))
+    return min(8, usable)
 
 
 def _job(task: Task, rows: Array, scores: Array) -> Callable[[tuple[int, int]], tuple[int, int, Array]]:

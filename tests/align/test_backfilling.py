@@ -105,6 +105,38 @@ def test_scores_on_two_scales_need_calibration():
         assert mended.values["map"][end] == pytest.approx(raw.values["map"][end], abs=2e-3)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_old_rows_that_cannot_be_read_are_never_found(metric):
+    """Of a half that is new, precision counts the relevant items of the other half as missed."""
+    queries, old, new, q_labels, g_labels = update()
+    half = len(new) // 2
+    curve = backfill_curve(
+        queries, None, new, query_labels=q_labels, gallery_labels=g_labels, metric=metric, fractions=[0, 0.5, 1],
+        order=np.arange(len(new)),
+    )  # fmt: skip
+    there = retrieval(queries, new[:half], query_labels=q_labels, gallery_labels=g_labels[:half], metric=metric)
+    share = [np.sum(g_labels[:half] == label) / np.sum(g_labels == label) for label in q_labels]
+    whole = retrieval(queries, new, query_labels=q_labels, gallery_labels=g_labels, metric=metric)
+    expected = {"map": np.mean(there.per_query["map"] * share), "cmc@1": there.cmc[1], "mrr": there.mrr}
+    for name, value in expected.items():
+        assert curve.values[name] == pytest.approx([0, value, whole.values()[name]], abs=1e-6)
+
+
+def test_some_rows_are_queries():
+    _, old, new, _, labels = update()
+    own = np.array([7, 3, 40, 11])
+    arguments = {"query_labels": labels[own], "gallery_labels": labels, "own": own, "order": np.arange(len(new))}
+    some = backfill_curve(new[own], old, new, queries_old=old[own], **arguments)
+    for i, share in enumerate(some.fractions):
+        mask = np.arange(len(new)) < int(share * len(new) + 1e-9)
+        values = []
+        for row in own:
+            scores = np.where(mask, unit(new) @ unit(new)[row], unit(old) @ unit(old)[row])
+            others = np.arange(len(new)) != row
+            values.append(average_precision_score(labels[others] == labels[row], scores[others]))
+        assert some.values["map"][i] == pytest.approx(np.mean(values), abs=1e-6)
+
+
 def test_one_space_needs_no_second_queries():
     queries, old, new, q_labels, g_labels = update()
     arguments = {"query_labels": q_labels, "gallery_labels": g_labels, "fractions": [0, 1]}

@@ -11,13 +11,19 @@ from pathlib import Path
 import pytest
 
 import align
+import registry
 from align import metrics
 
 MODULES = sorted(
     path.stem for path in Path(metrics.__file__).parent.glob("*.py") if path.stem not in ("__init__", "checks")
 )
-PACKAGE = Path(align.__file__).parent
-WITH_EXAMPLES = sorted(path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text())
+PACKAGES = [Path(package.__file__).parent for package in (align, registry)]
+WITH_EXAMPLES = sorted(
+    path.relative_to(package.parent)
+    for package in PACKAGES
+    for path in package.rglob("*.py")
+    if ">>> " in path.read_text()
+)
 
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=str)

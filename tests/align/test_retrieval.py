@@ -184,6 +184,17 @@ def test_own_row_is_dropped_even_where_its_twin_is_relevant():
     assert np.isnan(result.per_query["map"]).tolist() == [False, False, True, True]
 
 
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+def test_some_rows_are_queries(metric):
+    x, labels = clusters()
+    own = np.random.default_rng(2).permutation(len(x))[:17]
+    arguments = {"gallery_labels": labels, "metric": metric}
+    whole = retrieval(x + 0.1, x, query_labels=labels, same_items=True, **arguments)
+    some = retrieval((x + 0.1)[own], x, query_labels=labels[own], own=own, **arguments)
+    for name, values in some.per_query.items():
+        np.testing.assert_allclose(values, whole.per_query[name][own], atol=1e-6)
+
+
 def test_negative_scores_are_scores():
     queries, gallery = np.asarray([[1.0, 0]]), np.asarray([[-1.0, 0.1], [-1.0, 0.0]])
     result = retrieval(queries, gallery, query_labels=["a"], gallery_labels=["a", "b"])
@@ -242,6 +253,11 @@ X = np.ones((3, 2), np.float32)
         ({"query_labels": [None, 1, 1]}, InvalidInput, "query_labels must be"),
         ({"same_items": True, "query_labels": [2, 1, 1]}, InvalidInput, "their labels differ"),
         ({"same_items": True, "queries": X[:2], "query_labels": [1, 1]}, InvalidInput, "got 2 queries and 3 rows"),
+        ({"own": [0, 1]}, InvalidInput, "own must name a gallery row from 0 to 2 for each of 3 queries"),
+        ({"own": [0, 1, 3]}, InvalidInput, "own must name a gallery row"),
+        ({"own": [0.0, 1, 2]}, InvalidInput, "own must be row numbers"),
+        ({"own": [0, 2, 1]}, InvalidInput, "their labels differ"),
+        ({"own": [0, 1, 2], "same_items": True}, InvalidInput, "leave own out"),
         ({"queries": X * 1e18, "gallery": X * 1e19, "metric": "dot"}, InvalidInput, "scores overflow"),
     ],
 )

@@ -178,6 +178,10 @@ CALLS = {
     "matrix": lambda c: c.matrix("b"),
     "compare": lambda c: c.compare("m/1", "m/2"),
     "evaluate": lambda c: c.evaluate("b"),
+    "study": lambda c: c.study("m/1", "m/2"),
+    "studies": lambda c: c.studies(),
+    "stored_study": lambda c: c.stored_study("study-1"),
+    "study_items": lambda c: c.study_items("study-1"),
     "changes": lambda c: c.changes(),
     "counts": lambda c: c.counts(),
     "decisions": lambda c: c.decisions(),
@@ -331,7 +335,7 @@ def test_writes_are_repeated_under_one_key(server, client, name):
     assert server.asked[-1].headers["Idempotency-Key"] != tried[0].headers["Idempotency-Key"]
 
 
-@pytest.mark.parametrize("name", ["create_token", "evaluate"])
+@pytest.mark.parametrize("name", ["create_token", "evaluate", "study"])
 def test_what_could_be_done_twice_is_not_repeated(server, client, pauses, name):
     server.say = lambda asked: problem(503, "unavailable")
     with pytest.raises(Unavailable):

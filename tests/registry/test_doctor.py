@@ -65,6 +65,7 @@ def test_orphans_are_found_and_removed_once_they_are_old(held, reg, rows, databa
         "dataset of no segment": layout.galleries / "g" / "m-2.lance" / "data" / "x.lance",
         "file of no transform": layout.transforms / "prefix-0.safetensors.1.part",
         "file of no canaries": layout.canaries / "m-9.safetensors",
+        "file of no study": layout.studies / "study-0.arrow",
         "staged data of a killed append": staged,
     }
     for file in planted.values():

@@ -36,11 +36,11 @@ def served(registry):
     server.server_close()
 
 
-def violations(page) -> list[str]:
-    """What axe-core holds for a serious or critical barrier on this page: the rule, and the first place."""
+def violations(page, within: str | None = None) -> list[str]:
+    """What axe-core holds for a serious or critical barrier on this page, or in a part of it: the rule, and the first place."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page).response["violations"]
+    found = Axe().run(page, context=within).response["violations"]
     return [
         f"{rule['id']} ({rule['impact']}): {rule['nodes'][0]['html'][:120]}"
         for rule in found
@@ -48,12 +48,12 @@ def violations(page) -> list[str]:
     ]
 
 
-def check_whole(page, said) -> None:
+def check_whole(page, said, within: str | None = None) -> None:
     """Hold a page that is open to all that any page must keep: in light and dark, and on a phone."""
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_timeout(50)
-        assert violations(page) == [], scheme
+        assert violations(page, within) == [], scheme
     size = page.viewport_size
     page.set_viewport_size({"width": 360, "height": 740})
     page.wait_for_timeout(50)

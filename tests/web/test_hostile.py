@@ -35,13 +35,24 @@ from web import create_app
 
 MOST_GROWTH = 100 << 20
 
-LISTS = ("models", "versions", "galleries", "transforms", "evaluations", "anchor-sets", "changes", "encoder-checks")
+LISTS = (
+    "models",
+    "versions",
+    "galleries",
+    "transforms",
+    "evaluations",
+    "studies",
+    "anchor-sets",
+    "changes",
+    "encoder-checks",
+)
 
 PATHS = [
     "/models/{}/versions", "/versions/{}/1", "/galleries/{}", "/galleries/{}/scan?into=products/1", "/transforms/{}/file",
     "/version?ref={}", "/space?name={}", "/version/canaries?ref={}", "/matrix?benchmark={}",
     "/matrix?benchmark=numbers&label={}", "/matrix?benchmark=numbers&metric={}", "/compare?old={}&new=products/1",
     "/compare?old=products/1&new=products/2&benchmark={}", "/galleries/catalog/scan?into={}",
+    "/studies/{}", "/studies/{}/items", "/studies?old={}", "/studies?new={}", "/studies?benchmark={}",
     "/transforms?model={}", "/encoder-checks?ref={}", "/changes?action={}", "/changes?since={}", "/changes?until={}",
     "/galleries/catalog/item?id={}", "/galleries/numbers/item?id={}", "/galleries/catalog/items?after={}",
     "/galleries/catalog/scan?into=products/1&dtype={}", "/galleries/catalog/shared?versions={}",

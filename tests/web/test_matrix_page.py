@@ -18,7 +18,7 @@ from sqlalchemy import event, insert, select
 from registry import connect
 from registry.tables import EvaluationRow, GalleryRow, VersionRow
 from registry.types import METRIC_NAMES, Evaluation, Matrix
-from tests.web.conftest import HOSTILE, csrf_of
+from tests.web.conftest import HOSTILE, csrf_of, sign_in
 from web import create_app
 from web.heat import Scale, scale_of
 from web.lines import LINES
@@ -289,12 +289,10 @@ def test_twenty_four_versions_fit(crowd):
 def test_the_benchmark_measured_last_is_shown_first(tmp_path):
     with connect(tmp_path / "home") as registry:
         client = create_app(registry).test_client()
-        for name in ("a", "b", "c"):
+        registry.register_version("m", dim=4)
+        for name in ("a", "b"):
             registry.create_gallery(name, id_type="int", labels=["class"])
-            if name == "a":
-                registry.register_version("m", dim=4)
-            x, labels = np.eye(4)[np.arange(8) % 4], {"class": np.arange(8) % 4}
-            registry.append(name, version="m/1", ids=np.arange(8), vectors=x, labels=labels)
+        append(registry, "b", "m/1")
         assert '<option value="a" selected>' in client.get("/matrix").text
         registry.evaluate("b")
         assert '<option value="b" selected>' in client.get("/matrix").text
@@ -355,7 +353,7 @@ def test_the_file_is_of_the_versions_that_are_shown(crowd):
     assert next(r for r in rows if (r["query"], r["gallery"]) == ("a/9", "b/1"))["state"] == "unmeasured"
 
 
-def test_the_api_gives_some_versions_too(client, as_token):
+def test_the_api_gives_some_versions_too(client):
     query = {"benchmark": BENCHMARK, "versions": ["products/2", "products/1"]}
     found = client.get("/api/v1/matrix", query_string=query).json
     assert found["versions"] == ["products/1", "products/2"]
@@ -365,16 +363,28 @@ def test_the_api_gives_some_versions_too(client, as_token):
 # Measuring
 
 
+LABELS = np.arange(12) % 3
+
+
+def append(registry, benchmark, *versions):
+    x = np.eye(4)[LABELS] + 0.1 * np.random.default_rng(0).normal(size=(12, 4))
+    for version in versions:
+        registry.append(benchmark, version=version, ids=np.arange(12), vectors=x, labels={"class": LABELS})
+
+
+def fill_two(registry):
+    """A benchmark that holds vectors of two models, which nobody measured."""
+    registry.create_gallery("bench", id_type="int", labels=["class"])
+    for model in ("a", "b"):
+        registry.register_version(model, dim=4, tags={"note": HOSTILE})
+    append(registry, "bench", "a/1", "b/1")
+
+
 @pytest.fixture
 def unmeasured(tmp_path):
-    """A registry whose benchmark holds vectors of two models that nobody measured."""
+    """A registry of that."""
     with connect(tmp_path / "home") as registry:
-        registry.create_gallery("bench", id_type="int", labels=["class"])
-        labels = np.arange(12) % 3
-        for model in ("a", "b"):
-            registry.register_version(model, dim=4, tags={"note": HOSTILE})
-            x = np.eye(4)[labels] + 0.1 * np.random.default_rng(0).normal(size=(12, 4))
-            registry.append("bench", version=f"{model}/1", ids=np.arange(12), vectors=x, labels={"class": labels})
+        fill_two(registry)
         yield registry
 
 
@@ -407,9 +417,8 @@ def test_progress_is_told_line_by_line(unmeasured):
     assert json.loads(line)["error"]["code"] == "not_found"
 
 
-@pytest.mark.parametrize("versions", ["", ",".join(f"a/{n}" for n in range(1, 26))])
-def test_a_form_without_versions_or_with_too_many_is_refused(unmeasured, versions):
-    client = create_app(unmeasured).test_client()
+@pytest.mark.parametrize("versions", ["", ",".join(f"products/{n}" for n in range(1, 26))])
+def test_a_form_without_versions_or_with_too_many_is_refused(client, versions):
     form = {**sent(client.get("/matrix")), "versions": versions}
     assert client.post("/matrix/evaluate", data=form).status_code == 400
 
@@ -427,26 +436,22 @@ def test_measuring_needs_a_writer_of_what_is_named_and_a_form_of_ours(as_token):
 # Scopes
 
 
-@pytest.fixture
-def shared(unmeasured):
-    """As above, measured, with a second benchmark that is of one model alone."""
-    unmeasured.evaluate("bench")
-    unmeasured.create_gallery("secret-bench", id_type="int", labels=["class"])
-    labels = np.arange(12) % 3
-    for version in ("b/1",):
-        x = np.eye(4)[labels]
-        unmeasured.append("secret-bench", version=version, ids=np.arange(12), vectors=x, labels={"class": labels})
-    unmeasured.evaluate("secret-bench")
-    app = create_app(unmeasured)
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """`shared(**scope)`: a client, signed in so, of the two models measured on their benchmark, and one of them on another."""
+    with connect(tmp_path_factory.mktemp("shared") / "home") as registry:
+        fill_two(registry)
+        registry.evaluate("bench")
+        registry.create_gallery("secret-bench", id_type="int", labels=["class"])
+        append(registry, "secret-bench", "b/1")
+        registry.evaluate("secret-bench")
+        app = create_app(registry)
 
-    def signed_in(**scope):
-        client = app.test_client()
-        token = unmeasured.create_token(f"t-{len(unmeasured.tokens())}", role="writer", **scope)[1]
-        form = client.get("/login")
-        client.post("/login", data={"token": token, "csrf_token": csrf_of(form)})
-        return client
+        def signed_in(**scope):
+            token = registry.create_token(f"t-{len(registry.tokens())}", role="writer", **scope)[1]
+            return sign_in(app.test_client(), token)
 
-    return signed_in
+        yield signed_in
 
 
 def test_a_token_of_one_model_sees_that_alone(shared):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 
 from registry import errors
-from registry.types import Evaluation, Matrix
 from web import assets, create_app
 from web.errors import STATUS, status_of
-from web.formats import details, points
-from web.matrices import cells
+from web.formats import points
 
 
 def test_what_was_asked_for_is_escaped(client):
@@ -94,22 +92,5 @@ def test_an_unreachable_store_asks_to_come_back():
     assert answer.headers["Retry-After"]
 
 
-def evaluation(query, gallery, **given):
-    facts = {
-        "benchmark": "b", "label": "class", "metric": "map", "query": query, "gallery": gallery, "role": "path", "query_path": ("t",),
-        "gallery_path": (), "kinds": ("affine",), "value": 0.5, "low": 0.4, "high": 0.6, "gain": 0.0, "gain_low": -0.1,
-        "gain_high": 0.1, "verdict": "inconclusive", "queries": 9, "items": 9, "seed": 0, "measurement": "m", "created_at": None,
-    }  # fmt: skip
-    return Evaluation(**{**facts, **given})
-
-
-def test_the_naive_control_is_never_the_answer():
-    naive = evaluation("m/2", "m/1", role="naive", value=0.9, verdict="compatible", kinds=(), query_path=())
-    ((_, (own, _)), (_, (cell, _))) = cells(Matrix("b", "class", "map", ("m/1", "m/2"), (naive,)))
-    assert (cell.state, cell.best, cell.others) == ("nopath", None, (naive,))
-    assert own.state == "unmeasured"
-
-
 def test_written_numbers():
     assert [points(x) for x in (0.0213, -0.0213, 0.0001, -0.0001)] == ["+2.1", "−2.1", "0.0", "0.0"]
-    assert details({"from": None, "to": 2, "label_columns": ["a", "b"]}) == "to 2 · label columns a, b"

@@ -88,6 +88,7 @@ def sample(path, operation):
 JSON = {
     "NewVersion": {"dim": 4}, "Alias": {"number": 1}, "NewTag": {"key": "a", "value": "b"}, "NewGallery": {"name": "new"},
     "NewAnchors": {"name": "new", "gallery": "open", "ids": [1, 2]}, "Measure": {"benchmark": "open"},
+    "NewStudy": {"old": "shoes/1", "new": "shoes/2", "benchmark": "open"},
     "NewCheck": {"deviation": 0, "tolerance": 0.01, "worst": "a"}, "PreviewUrl": {"url": None}, "NewToken": {"name": "new"}, "NewWebhook": {"name": "new", "url": "https://example.org/"},
 }  # fmt: skip
 

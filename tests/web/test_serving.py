@@ -78,6 +78,7 @@ def test_other_hosts_are_refused(tmp_path, host):
         ({"threads": 4, "transfers": 4}, "transfers must be 1 to 3, fewer than the 4 threads, got 4"),
         ({"body_mb": 0}, "body_mb must be"),
         ({"log_level": "loud"}, "log_level must be one of debug, info, warning, error, got 'loud'"),
+        ({"encoders": "products/1=os.system"}, "give package.module:function, or an http address"),
         ({"rate_limit": "many"}, "rate_limit must be like '600 per minute', got 'many'"),
     ],
 )

@@ -10,7 +10,7 @@ from flask import Response, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from registry.errors import InvalidInput, NotFound
-from registry.services import upgrades
+from registry.services import galleries, upgrades
 from registry.services.pairs import newest_versions
 from registry.types import Page, Study
 from web import changed, groups, pairs, planner, queries, sheets, studies
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _PAIR = ("old", "new", "benchmark", "label")
-_PAIRS_SHOWN = 30
+_PAIRS_SHOWN = 20
 _VERSIONS_SUGGESTED = 200
 _ITEMS_SHOWN = 20
 _PREVIEW_BYTES = 512 << 10  # in one page, in which pictures grow by a third
@@ -105,6 +105,8 @@ def _studied(registry: Registry, pair: pairs.Pair, study: Study, sort: str) -> d
     today = {"map": float(np.nanmean(items["ap_today"].to_numpy())), "cmc@1": study.cmc["today"].values[0]}
     shown = changed.most_changed(items, after=after, limit=_ITEMS_SHOWN)
     wish = planner.wish(sum(pair.stored.rows.values()))
+    with registry.reading() as session:
+        kind = galleries.gallery(session, study.benchmark, segments=False).preview
     return {
         "after": after,
         "stages": studies.stages(study),
@@ -117,7 +119,9 @@ def _studied(registry: Registry, pair: pairs.Pair, study: Study, sort: str) -> d
         "tables": groups.tables(study, sort),
         "overlap": studies.overlap_chart(study),
         "items": shown,
-        "previews": _previews(registry, study.benchmark, [item.id for item in shown]),
+        "previews": _previews(registry, study.benchmark, [item.id for item in shown]) if kind else {},
+        "maps_previews": kind,
+        "maps_preview_address": url_for("pages.preview", name=study.benchmark),
         "filling": studies.filling_charts(study, today),
         "wish": wish,
         "plan": planner.plan(wish),

@@ -8,11 +8,12 @@ const BARS = 8;
 // Numbers about items: means are of those that have a value, average precision of those that were queries.
 export function summary(items, chosen) {
   const queries = chosen.filter((i) => isQuery(items, i));
+  const known = chosen.map(items.overlapOf).filter((value) => !Number.isNaN(value));
   const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : NaN);
   return {
     items: chosen.length,
     queries: queries.length,
-    overlap: mean(chosen.map(items.overlapOf).filter((value) => !Number.isNaN(value))),
+    overlap: mean(known),
     before: mean(queries.map((i) => items.apBefore[i])),
     after: mean(queries.map((i) => items.apAfter[i])),
     lost: queries.filter((i) => flipped(items, i) < 0).length,
@@ -21,7 +22,7 @@ export function summary(items, chosen) {
 }
 
 function figures(items, found) {
-  const shown = [["kept neighbours, mean", Number.isNaN(found.overlap) ? "–" : `${percent(found.overlap)} %`]];
+  const shown = [["neighbours kept, mean", Number.isNaN(found.overlap) ? "–" : `${percent(found.overlap)} %`]];
   const of = found.queries ? `mAP of ${count(found.queries)} ${found.queries === 1 ? "query" : "queries"} among them, %` : "mAP: no query is among them";
   const both = items.after ? `${percent(found.before)} → ${percent(found.after)}` : percent(found.before);
   shown.push([of, found.queries ? both : "–"]);
@@ -64,14 +65,13 @@ function row(items, i) {
   return make("tr", { dataset: { item: i } }, make("th", { scope: "row" }, button), ...cells);
 }
 
-// Queries first, whoever loses most before all others; then who keeps the fewest neighbours.
+// The first of the chosen: queries, whoever loses most before all others, and then who keeps the fewest neighbours.
 function urgent(items, chosen) {
-  const change = (i) => (isQuery(items, i) ? items.apAfter[i] - items.apBefore[i] || 0 : Infinity);
-  const key = new Map(chosen.map((i) => [i, [change(i), items.overlapOf(i)]]));
-  return [...chosen].sort((a, b) => {
-    const [[x, v], [y, w]] = [key.get(a), key.get(b)];
-    return (x === y ? 0 : x - y) || v - w || a - b;
-  });
+  const change = (i) => items.apAfter[i] - items.apBefore[i] || 0;
+  const queries = chosen.filter((i) => isQuery(items, i)).sort((a, b) => change(a) - change(b) || a - b);
+  if (queries.length >= LISTED) return queries.slice(0, LISTED);
+  const others = chosen.filter((i) => !isQuery(items, i)).sort((a, b) => items.overlap[a] - items.overlap[b] || a - b);
+  return [...queries, ...others].slice(0, LISTED);
 }
 
 // Fills the panel; without items it is hidden.
@@ -81,14 +81,14 @@ export function showChosen(panel, items, chosen) {
   panel.querySelector("h3").textContent = `${count(chosen.length)} of ${count(items.n)} items chosen`;
   panel.querySelector("dl").replaceChildren(...figures(items, found));
   panel.querySelector(".mixes").replaceChildren(...items.labels.map((label) => mix(label, chosen)));
-  panel.querySelector("tbody").replaceChildren(...urgent(items, chosen).slice(0, LISTED).map((i) => row(items, i)));
+  panel.querySelector("tbody").replaceChildren(...urgent(items, chosen).map((i) => row(items, i)));
   panel.querySelector(".listed").textContent = `Queries come first, the largest loss before all others.${chosen.length > LISTED ? ` These are ${LISTED} of ${count(chosen.length)}; the file has all of them.` : ""}`;
   return found;
 }
 
 export function headsOf(items) {
   const heads = items.labels.map(({ name }) => make("th", { scope: "col", textContent: name }));
-  const numbers = ["kept neighbours", "AP today, %", ...(items.after ? [`AP ${items.after}, %`, "change, points"] : [])];
+  const numbers = ["neighbours kept", "AP today, %", ...(items.after ? [`AP ${items.after}, %`, "change, points"] : [])];
   heads.push(...numbers.map((name) => make("th", { scope: "col", className: "num", textContent: name })));
   if (items.after) heads.push(make("th", { scope: "col", textContent: "first result" }));
   return [make("th", { scope: "col", textContent: "item" }), ...heads];

@@ -13,7 +13,7 @@ export function colourings(items) {
     says: label.values.length > MOST_VALUES + 1 ? "The ten most frequent values have colours, the others share one." : "",
     sort: () => byLabel(label, items.n),
   }));
-  ways.push({ key: "overlap", name: "kept neighbours", says: `The share of an item's ${items.k} nearest neighbours that both versions agree on.`, sort: () => byOverlap(items) });
+  ways.push({ key: "overlap", name: "neighbours kept", says: `The share of an item's ${items.k} nearest neighbours that both versions agree on.`, sort: () => byOverlap(items) });
   if (!items.after) return ways;
   ways.push({ key: "ap", name: "change of average precision", says: `Average precision ${items.after} less today, in points: above 0 is better. Only queries have one.`, sort: () => byChange(items) });
   ways.push({ key: "flips", name: "flips of the first result", says: `Whether the closest item is of the query's ${items.label}, today and ${items.after}. Only queries are judged.`, sort: () => byFlip(items) });

@@ -28,7 +28,11 @@ export function read(buffer) {
 }
 
 function placesOf(columns, side) {
-  const scaled = (column) => Float32Array.from(column, (value) => value / LARGEST);
+  const scaled = (column) => {
+    const places = new Float32Array(column.length);
+    for (let i = 0; i < places.length; i += 1) places[i] = column[i] / LARGEST;
+    return places;
+  };
   return { x: scaled(columns[`x_${side}`]), y: scaled(columns[`y_${side}`]) };
 }
 

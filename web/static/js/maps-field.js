@@ -6,6 +6,7 @@ const MOST_ZOOM = 60;
 const MARGIN = 0.93; // of the half width that the outermost item is at
 const DENSEST = 2; // device pixels for each of the page's: more would only cost time
 const NEAR = 14; // px in which the pointer finds an item
+const NODE = 256; // items that are looked at one by one: fewer take longer to sort than they save
 
 export class Field {
   constructor(figure, items) {
@@ -16,9 +17,15 @@ export class Field {
     this.over = figure.querySelector(".over");
     this.sheet = new Sheet(figure.querySelector(".dots"));
     this.view = { x: 0, y: 0, zoom: 1 };
-    this.index = new KDBush(items.n, 64, Float32Array);
-    for (let i = 0; i < items.n; i += 1) this.index.add(this.places.x[i], this.places.y[i]);
-    this.index.finish();
+    this.built = null;
+  }
+
+  // Which items lie near a place; built when it is asked for, which is after the first drawing.
+  get index() {
+    if (this.built) return this.built;
+    this.built = new KDBush(this.n, NODE, Float32Array);
+    for (let i = 0; i < this.n; i += 1) this.built.add(this.places.x[i], this.places.y[i]);
+    return this.built.finish();
   }
 
   // Takes the size that the page gives; whether that is another one.
@@ -104,10 +111,10 @@ export class Field {
 
   // The items inside a polygon of places [[x, y], …], by the even-odd rule.
   inside(polygon) {
-    const xs = polygon.map(([x]) => x);
-    const ys = polygon.map(([, y]) => y);
+    const xs = Float64Array.from(polygon, ([x]) => x);
+    const ys = Float64Array.from(polygon, ([, y]) => y);
     const near = this.index.range(Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys));
-    return near.filter((i) => holds(polygon, this.places.x[i], this.places.y[i]));
+    return near.filter((i) => holds(xs, ys, this.places.x[i], this.places.y[i]));
   }
 
   // The corners of what is in view.
@@ -137,11 +144,10 @@ export class Field {
   }
 }
 
-function holds(polygon, x, y) {
+function holds(xs, ys, x, y) {
   let odd = false;
-  for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i, i += 1) {
-    const [[xi, yi], [xj, yj]] = [polygon[i], polygon[j]];
-    if (yi > y !== yj > y && x < ((xj - xi) * (y - yi)) / (yj - yi) + xi) odd = !odd;
+  for (let i = 0, j = xs.length - 1; i < xs.length; j = i, i += 1) {
+    if (ys[i] > y !== ys[j] > y && x < ((xs[j] - xs[i]) * (y - ys[i])) / (ys[j] - ys[i]) + xs[i]) odd = !odd;
   }
   return odd;
 }

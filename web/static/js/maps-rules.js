@@ -10,7 +10,11 @@ const MOST_PICKS = 8;
 export function choose(rule, items, fields) {
   const at = rule.indexOf(":");
   const [kind, value] = [rule.slice(0, at), rule.slice(at + 1)];
-  const all = (test) => Array.from({ length: items.n }, (_, i) => i).filter(test);
+  const all = (test) => {
+    const found = [];
+    for (let i = 0; i < items.n; i += 1) if (test(i)) found.push(i);
+    return found;
+  };
   const share = Number(value) / 100;
   if (kind in fields) return inside(fields[kind], value);
   if (kind === "item") return all((i) => items.ids[i] === value);

@@ -4,6 +4,8 @@ import { dot, stampOf } from "./maps-paint.js";
 const SIZES = [[400, 5], [2500, 4], [12000, 3], [Infinity, 2]]; // up to so many items, px
 const GROWTH = 0.4; // of the radius, as a power of the zoom
 const LARGEST = 8; // px
+const WIDE = 500; // px: on narrower maps dots are smaller, down to a share
+const SMALLEST = 0.65;
 const MARK = 5.5; // px, that a class of marks may reach by being drawn larger
 const FADED = 0.8; // of the way to the ground
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -39,7 +41,8 @@ export class Style {
   }
 
   radius(field) {
-    return Math.min(LARGEST, this.base * field.view.zoom ** GROWTH) * field.dense;
+    const wide = Math.min(1, Math.max(SMALLEST, field.over.width / field.dense / WIDE));
+    return Math.min(LARGEST, this.base * wide * field.view.zoom ** GROWTH) * field.dense;
   }
 
   stamps(field) {

@@ -81,13 +81,14 @@ export function ruleOf(form) {
 export function showPreview(maps, i) {
   const { preview, previews: kind } = maps.root.dataset;
   clearTimeout(maps.waiting);
-  const place = maps.root.querySelector(".preview");
+  const place = maps.root.querySelector(".shown-item");
   if (!preview || i < 0) return place.replaceChildren();
   maps.waiting = setTimeout(() => fill(maps, place, `${preview}?${new URLSearchParams({ id: maps.items.ids[i] })}`, kind), SETTLED);
 }
 
 async function fill(maps, place, address, kind) {
-  if (kind === "picture") return place.replaceChildren(make("img", { src: address, alt: "", width: 64, height: 64 }));
+  const picture = () => make("img", { src: address, alt: "", width: 64, height: 64, onerror: (event) => event.target.remove() });
+  if (kind === "picture") return place.replaceChildren(picture());
   const answer = await fetch(address);
   return place.replaceChildren(answer.ok ? make("blockquote", { textContent: (await answer.text()).slice(0, 300) }) : "");
 }

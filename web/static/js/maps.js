@@ -98,7 +98,8 @@ class Maps {
     }
     this.fault("");
     this.chosen = mask;
-    this.list = [...mask.keys()].filter((i) => mask[i]);
+    this.list = [];
+    for (let i = 0; i < mask.length; i += 1) if (mask[i]) this.list.push(i);
     this.picks = this.list.length ? picks : [];
     const found = showChosen(this.one(".chosen"), this.items, this.list);
     if (picks.length && !this.list.length) this.fault("No item is like that.");
@@ -187,7 +188,7 @@ async function start(root) {
     listenToPage(maps);
     maps.show();
     const said = readAddress();
-    root.addEventListener("maps:drawn", () => performance.mark("maps:drawn"), { once: true });
+    root.addEventListener("maps:drawn", () => [performance.mark("maps:drawn"), setTimeout(() => maps.all().map((field) => field.index))], { once: true });
     obey(maps, said);
     if (said) root.scrollIntoView();
     status.remove();

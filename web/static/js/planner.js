@@ -2,6 +2,7 @@
 import { numbersOf } from "./charts.js";
 
 const NAMES = { "worst served first": "chosen", "random order": "random", today: "today" };
+const NOTHING = 0.0005; // a change that is written as none, as in web/planner.py
 const percent = (value) => (100 * value).toFixed(1);
 const count = (value) => Math.round(value).toLocaleString("en").replaceAll(",", "\u202f");
 
@@ -26,7 +27,7 @@ function curvesOf(metric) {
 function words(share) {
   if (share === 0.5) return "Half a backfill";
   if (share === 1) return "A whole backfill";
-  return share === 0 ? "No backfill" : `A backfill of ${Number((100 * share).toFixed(1))} %`;
+  return share === 0 ? "No backfill" : `A backfill of ${Number((100 * share).toFixed(1))}\u00a0%`;
 }
 
 function duration(seconds) {
@@ -43,11 +44,11 @@ function tell(root, name, text) {
 }
 
 function partWords(before, best, after) {
-  if (after <= before) return `; a whole one brings it to ${percent(after)} %, which is no gain`;
-  if (best < before) return `, a loss: scores of old and new vectors mix badly until all is embedded anew, which brings ${percent(after)} %`;
-  const part = (best - before) / (after - before);
-  if (part >= 0.995) return `, as much as a whole one, ${percent(after)} %`;
-  return `: ${Math.round(100 * part)} % of the gain of a whole one, which brings ${percent(after)} %`;
+  if (after <= before) return `; a whole one brings it to ${percent(after)}\u00a0%, which is no gain`;
+  if (best < before - NOTHING) return `, a loss: scores of old and new vectors mix badly until all is embedded anew, which brings ${percent(after)}\u00a0%`;
+  const part = Math.max((best - before) / (after - before), 0);
+  if (part >= 0.995) return `, as much as a whole one, ${percent(after)}\u00a0%`;
+  return `: ${Math.round(100 * part)}\u00a0% of the gain of a whole one, which brings ${percent(after)}\u00a0%`;
 }
 
 function showQuality(line, share) {
@@ -59,7 +60,7 @@ function showQuality(line, share) {
   tell(line, "order", first >= any ? "the worst served items first" : "in random order");
   tell(line, "best", percent(best));
   tell(line, "part", partWords(before, best, after));
-  tell(line, "orders", `Worst served first ${percent(first)} %, random order ${percent(any)} %${today ? `, today ${percent(today[0])} %` : ""}.`);
+  tell(line, "orders", `Worst served first ${percent(first)}\u00a0%, random order ${percent(any)}\u00a0%${today ? `, today ${percent(today[0])}\u00a0%` : ""}.`);
 }
 
 function showCost(root, { items, rate, price, per, share }) {
