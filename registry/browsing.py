@@ -100,9 +100,7 @@ def _listed(
 ) -> tuple[pa.Array, Array, int | None]:
     """The ids of a page as the gallery was at `state`, where they stood, and where to go on: what is written shifts nothing."""
     try:
-        places, end = (
-            _matching(dataset, state, start, limit, label) if label else _next(dataset, state, start, limit)
-        )
+        places, end = _matching(dataset, state, start, limit, label) if label else _next(dataset, state, start, limit)
         return dataset.rows(places, state, ["id"])["id"].combine_chunks(), places, end
     except CorruptFile as error:
         if state == now:

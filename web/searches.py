@@ -119,8 +119,9 @@ def item_query(registry: Registry, at: Place, source: str, id: str | int) -> Que
         NotFound: there is no such item, or one of them did not embed it.
     """
     versions = [v.ref for v in (at.old, at.new) if v is not None]
-    item = registry.item(source, id)
-    return Query(registry.own_vectors(source, id, versions=versions), f"item {id} of {source}", item, source)
+    vectors = registry.own_vectors(source, id, versions=versions)
+    listed = registry.items_of(source, [id], previews=True)  # none if it was deleted since
+    return Query(vectors, f"item {id} of {source}", listed[0] if listed else None, source)
 
 
 def found(registry: Registry, at: Place, version: Version, query: Query, k: int) -> Found:

@@ -108,7 +108,7 @@ def test_scores_on_two_scales_need_calibration():
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_old_rows_that_cannot_be_read_are_never_found(metric):
     """Of a half that is new, precision counts the relevant items of the other half as missed."""
-    queries, old, new, q_labels, g_labels = update()
+    queries, _, new, q_labels, g_labels = update()
     half = len(new) // 2
     curve = backfill_curve(
         queries, None, new, query_labels=q_labels, gallery_labels=g_labels, metric=metric, fractions=[0, 0.5, 1],

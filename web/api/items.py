@@ -35,7 +35,7 @@ class Items(Query):
     label: str | None = Field(
         None,
         max_length=10_000,
-        description="only items with these labels: a JSON object of label columns and values, such as {\"class\": 3}; "
+        description='only items with these labels: a JSON object of label columns and values, such as {"class": 3}; '
         "a page then ends after half a million rows, with fewer items or none, and `next` leads on",
     )
 
