@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from registry import (
     addresses,
@@ -83,6 +83,8 @@ if TYPE_CHECKING:
     from registry.paths import Graph
 
 __all__ = ["Registry"]
+
+Found = TypeVar("Found")
 
 
 class Registry(Lists):
@@ -752,7 +754,10 @@ class Registry(Lists):
             galleries: on these benchmarks alone, all unless named.
         """
         with self._home.database.reading() as session:
-            return upgrades.upgrades(session, limit=limit, models=models, galleries=galleries)
+            return self._kept(
+                session, ("upgrades", repr(limit)), models, galleries,
+                lambda: upgrades.upgrades(session, limit=limit, models=models, galleries=galleries),
+            )  # fmt: skip
 
     def changes(
         self,
@@ -809,7 +814,18 @@ class Registry(Lists):
         """
         with self._home.database.reading() as session:
             graph = self._home.graphs.of(session)
-            return decisions.decisions(session, graph, limit=limit, models=models, galleries=galleries)
+            return self._kept(
+                session, ("decisions", repr(limit)), models, galleries,
+                lambda: decisions.decisions(session, graph, limit=limit, models=models, galleries=galleries),
+            )  # fmt: skip
+
+    def _kept(
+        self, session: Session, question: tuple[str, str], models: Collection[str] | None,
+        galleries: Collection[str] | None, find: Callable[[], list[Found]],
+    ) -> list[Found]:  # fmt: skip
+        """A list that is kept for each scope; the caller gets one of its own."""
+        scope = (models if models is None else frozenset(models), galleries if galleries is None else frozenset(galleries))
+        return list(self._home.kept.get(session, (*question, *scope), find))
 
     # Long lists, a part at a time
 

@@ -18,6 +18,7 @@ from registry.gallery import Dataset, OpenDatasets
 from registry.index import IndexCache
 from registry.layout import Layout
 from registry.services.graphs import Graphs
+from registry.services.kept import Kept
 from registry.study import items
 from registry.transforms import Prefix, Transform
 from registry.transforms.base import write_whole
@@ -52,6 +53,7 @@ class Home:
         self.database.ensure()
         self.indexes = IndexCache(_INDEX_BUDGET_BYTES)
         self.graphs = Graphs()
+        self.kept = Kept()
         self._transforms: OrderedDict[str, Transform] = OrderedDict()
         self._opened = OpenDatasets()
         self._lock = Lock()

@@ -60,6 +60,17 @@ class Caller:
                 if not sees(name):
                     raise NotAllowed(f"{self.name} does not cover the {what} {name!r:.120}: ask for a token that does")
 
+    def require_of(self, what: str, *, models: Iterable[str] = (), galleries: Iterable[str] = ()) -> None:
+        """Go on only if all models and galleries that `what`, such as `the study a1`, is of are covered.
+
+        Unlike `require`, it does not name them: who asked named `what` alone.
+
+        Raises:
+            NotAllowed: one is not.
+        """
+        if not (all(map(self.sees_model, models)) and all(map(self.sees_gallery, galleries))):
+            raise NotAllowed(f"{self.name} does not cover all that {what:.160} is of: ask for a token that does")
+
     def sees_model(self, name: str) -> bool:
         """Whether this model is covered."""
         return self.models is None or name in self.models

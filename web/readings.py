@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from registry.paths import incompatible
 from registry.services.readers import Reader, Stored
 from registry.types import Path
+from web import visible
+from web.access import Caller
 from web.matrices import State
 
 __all__ = ["Reading", "rows", "way"]
@@ -27,12 +29,14 @@ class Reading:
     command: str | None = None
 
 
-def rows(readers: Sequence[Reader], stored: Sequence[Stored]) -> list[tuple[Reader, list[Reading]]]:
-    """The table, row by row."""
-    return [(reader, [_reading(reader, s.version) for s in stored]) for reader in readers]
+def rows(
+    readers: Sequence[Reader], stored: Sequence[Stored], who: Caller
+) -> list[tuple[Reader, list[Reading]]]:
+    """The table, row by row, as somebody sees it: of a benchmark that is not covered the verdict alone."""
+    return [(reader, [_reading(reader, s.version, who) for s in stored]) for reader in readers]
 
 
-def _reading(reader: Reader, stored: str) -> Reading:
+def _reading(reader: Reader, stored: str, who: Caller) -> Reading:
     path = reader.paths.get(stored)
     if path is None:
         says = str(incompatible(reader.version, stored, paired=True, needs_side=stored in reader.needs_side))
@@ -44,7 +48,7 @@ def _reading(reader: Reader, stored: str) -> Reading:
     if path.evidence is None:
         command = f"samespace evaluate BENCHMARK --version {reader.version} --version {stored}"
         return Reading(stored, "unmeasured", path, "Searches refuse a path that nobody measured.", command)
-    return Reading(stored, path.evidence.verdict or "inconclusive", path)
+    return Reading(stored, path.evidence.verdict or "inconclusive", visible.path(who, path))
 
 
 def way(path: Path) -> str:

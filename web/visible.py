@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from registry.refs import is_relative
@@ -15,6 +15,7 @@ from registry.types import (
     Item,
     Matrix,
     Model,
+    Path,
     Study,
     TransformInfo,
     Version,
@@ -22,8 +23,8 @@ from registry.types import (
 from web.access import Caller
 
 __all__ = [
-    "anchor_sets", "changes", "encoder_checks", "evaluations", "galleries", "items", "matrix", "models", "studies",
-    "transforms", "versions",
+    "anchor_sets", "changes", "encoder_checks", "evaluations", "galleries", "items", "matrix", "models", "path", "paths",
+    "studies", "transforms", "version", "versions",
 ]  # fmt: skip
 
 
@@ -34,7 +35,13 @@ def models(caller: Caller, found: Iterable[Model]) -> list[Model]:
 
 def versions(caller: Caller, found: Iterable[Version]) -> list[Version]:
     """The versions of models that are covered."""
-    return [v for v in found if caller.sees_model(v.model)]
+    return [version(caller, v) for v in found if caller.sees_model(v.model)]
+
+
+def version(caller: Caller, found: Version) -> Version:
+    """A version that is covered; its parent only if that is, too."""
+    is_seen = found.parent is None or _sees_version(caller, found.parent)
+    return found if is_seen else replace(found, parent=None)
 
 
 def galleries(caller: Caller, found: Iterable[Gallery]) -> list[Gallery]:
@@ -85,6 +92,17 @@ def matrix(caller: Caller, found: Matrix) -> Matrix:
         versions=tuple(v for v in found.versions if _sees_version(caller, v)),
         evaluations=tuple(e for e in found.evaluations if _sees_both(caller, e)),
     )
+
+
+def paths(caller: Caller, found: Mapping[str, Path]) -> dict[str, Path]:
+    """The paths to what versions that are covered stored, by version, each as `path` gives it."""
+    return {ref: path(caller, way) for ref, way in found.items() if _sees_version(caller, ref)}
+
+
+def path(caller: Caller, found: Path) -> Path:
+    """A path; what it was measured by only if that is a benchmark that is covered."""
+    is_seen = found.evidence is None or caller.sees_gallery(found.evidence.benchmark)
+    return found if is_seen else replace(found, evidence=None)
 
 
 def encoder_checks(caller: Caller, found: Iterable[Check]) -> list[Check]:

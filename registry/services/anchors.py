@@ -96,10 +96,14 @@ def of_space(session: Session, space: str) -> AnchorSet:
     return _to_anchor_set(row)
 
 
-def anchor_sets(session: Session, *, after: str | None = None, limit: int | None = None) -> Page[AnchorSet]:
-    """Anchor sets by name."""
-    keys = (AnchorSetRow.name,)
-    return pages.read(session, _select(), _to_anchor_set, of="anchor sets", keys=keys, after=after, limit=limit)
+def anchor_sets(
+    session: Session, *, among: Collection[str] | None = None, after: str | None = None, limit: int | None = None
+) -> Page[AnchorSet]:
+    """Anchor sets by name, of the galleries `among` alone, if they are given."""
+    keys, query = (AnchorSetRow.name,), _select()
+    if among is not None:
+        query = query.where(AnchorSetRow.gallery_id.in_(select(GalleryRow.id).where(GalleryRow.name.in_(among))))
+    return pages.read(session, query, _to_anchor_set, of="anchor sets", keys=keys, after=after, limit=limit)
 
 
 def _select() -> Select[AnchorSetRow]:

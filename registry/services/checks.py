@@ -43,10 +43,20 @@ def add(session: Session, ref: str, *, deviation: float, tolerance: float, worst
 
 
 def checks(
-    session: Session, ref: str | None = None, *, after: str | None = None, limit: int | None = None
+    session: Session,
+    ref: str | None = None,
+    *,
+    among: Collection[str] | None = None,
+    after: str | None = None,
+    limit: int | None = None,
 ) -> Page[Check]:
-    """The newest check of each version, by name; of the version that is named every check, the newest first."""
+    """The newest check of each version, by name; of the version that is named every check, the newest first.
+
+    With `among` it is of these models alone.
+    """
     query = _select()
+    if among is not None:
+        query = query.where(ModelRow.name.in_(among))
     if ref is None:
         keys = (ModelRow.name, VersionRow.number)
         ids = select(func.max(EncoderCheckRow.id)).group_by(EncoderCheckRow.version_id)

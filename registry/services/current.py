@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Integer, Subquery, and_, func, or_, select, text
 from sqlalchemy.orm import Session, aliased
@@ -37,8 +38,7 @@ class Line:
     is_measured: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):  # made by the ten thousand, several times faster than a frozen dataclass
     """What a version stored in a gallery of `items`; `model` and `version` are row ids."""
 
     gallery: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -37,12 +37,25 @@ _LISTS: Mapping[str, _List] = {
 }
 
 
-def page(session: Session, kind: Kind, *, after: str | None, limit: int, filters: Mapping[str, Any]) -> Page[Any]:
-    """A page of the list `kind`; see `Registry.page`."""
+def page(
+    session: Session,
+    kind: Kind,
+    *,
+    after: str | None,
+    limit: int,
+    filters: Mapping[str, Any],
+    among: Collection[str] | None = None,
+) -> Page[Any]:
+    """A page of the list `kind`; see `Registry.page`.
+
+    With `among`, models and versions are of these models alone, as are encoder checks, and galleries and anchor sets of
+    these galleries. Such lists are read on by names, so that nobody may be given a cursor of one whose names are hidden.
+    """
     found = _LISTS.get(kind) if isinstance(kind, str) else None
     if found is None:
         raise InvalidInput(f"there is no list {kind!r:.80}: use one of {', '.join(get_args(Kind))}")
     for name in filters:
         if name not in found.filters:
             raise InvalidInput(f"{kind} have no filter {name!r:.80}: use {' or '.join(found.filters) or 'none'}")
-    return found.read(session, after=after, limit=pages.checked_limit(limit), **filters)
+    scope = {} if among is None else {"among": among}
+    return found.read(session, after=after, limit=pages.checked_limit(limit), **scope, **filters)

@@ -188,10 +188,17 @@ def version(session: Session, ref: str) -> Version:
 
 
 def versions(
-    session: Session, model: str | None = None, *, after: str | None = None, limit: int | None = None
+    session: Session,
+    model: str | None = None,
+    *,
+    among: Collection[str] | None = None,
+    after: str | None = None,
+    limit: int | None = None,
 ) -> Page[Version]:
-    """The versions of a model, oldest first; of every model, by name, if none is named."""
+    """The versions of a model, oldest first; of every model, or of those `among`, by name, if none is named."""
     query = _select(whole=True)
+    if among is not None:
+        query = query.where(ModelRow.name.in_(among))
     if model is not None:
         query = query.where(ModelRow.name == check_name(model, "model"))
     keys = (ModelRow.name, VersionRow.number)

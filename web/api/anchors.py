@@ -30,7 +30,7 @@ class NewAnchors(Body):
 @blueprint.get("/anchor-sets", tags=TAG, responses={200: listed("anchor_sets", AnchorSet)})
 def anchor_sets(query: Paging) -> Response:
     """All anchor sets by name."""
-    return page("anchor_sets", query, partial(visible.anchor_sets, caller()))
+    return page("anchor_sets", query, partial(visible.anchor_sets, caller()), among=caller().galleries)
 
 
 @blueprint.post("/anchor-sets", tags=TAG, responses={201: answer(AnchorSet)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model
 from registry import wire
 from registry.errors import InvalidInput
 from registry.refs import prefix_of
+from registry.services import lists
 from registry.types import Page
 from web.access import caller
 from web.current import current_registry
@@ -120,10 +121,14 @@ def page(
     paging: Paging,
     visible: Callable[[Iterable[Any]], Sequence[Any]],
     name: str | None = None,
+    among: Collection[str] | None = None,
     **filters: Any,
 ) -> Response:
-    """A page of a list as the caller sees it."""
-    found: Page[Any] = current_registry().page(kind, after=paging.after, limit=paging.limit, **filters)
+    """A page of a list as the caller sees it; lists by name are read `among` what it sees: the cursor holds a name."""
+    with current_registry().reading() as session:
+        found: Page[Any] = lists.page(
+            session, kind, after=paging.after, limit=paging.limit, filters=filters, among=among
+        )
     return json_answer({name or kind: visible(found.items), "next": found.next})
 
 
@@ -149,7 +154,7 @@ def covers(*spaces: str) -> None:
     for space in spaces:
         if space.startswith("relative/"):
             found = {a.space: a.gallery for a in current_registry().anchor_sets()}
-            who.require("reader", galleries=[found[space]] if space in found else [])
+            who.require_of(space, galleries=[found[space]] if space in found else [])
         else:
             who.require("reader", models=model_of(space))
 

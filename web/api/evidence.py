@@ -10,7 +10,8 @@ from flask import Response
 from pydantic import Field
 
 from registry import wire
-from registry.errors import NotAllowed
+from registry.errors import NotAllowed, NotFound
+from registry.services import models, pairs
 from registry.types import Change, Comparison, Evaluation, Matrix
 from web import lines, transfers, visible
 from web.access import caller
@@ -75,6 +76,7 @@ class Measure(Body):
 @blueprint.get("/evaluations", tags=TAG, responses={200: listed("evaluations", Evaluation)})
 def evaluations(query: Cells) -> Response:
     """The newest measurement of each pair, of one benchmark, metric and label column if they are named."""
+    caller().require("reader", galleries=[query.benchmark] if query.benchmark else [])
     return page(
         "evaluations", query, partial(visible.evaluations, caller()), benchmark=query.benchmark, metric=query.metric,
         label=query.label,
@@ -110,9 +112,29 @@ def compare(query: Pair) -> Response:
     """Verdicts and advice on replacing `old` by `new` without backfilling."""
     covers(query.old, query.new)
     caller().require("reader", galleries=[query.benchmark] if query.benchmark else [])
-    found = current_registry().compare(query.old, query.new, benchmark=query.benchmark, label=query.label)
-    caller().require("reader", galleries=[found.benchmark])
-    return json_answer(found)
+    benchmark = query.benchmark or measured_on(query.old, query.new)
+    return json_answer(current_registry().compare(query.old, query.new, benchmark=benchmark, label=query.label))
+
+
+def measured_on(old: str, new: str) -> str | None:
+    """The benchmark on which two versions are measured, of those that the caller's token covers; None if it covers all.
+
+    Raises:
+        NotFound: there is none, or there are several.
+    """
+    who = caller()
+    if who.galleries is None:
+        return None
+    with current_registry().reading() as session:
+        before, after = models.fixed(session, old), models.fixed(session, new)
+        places = pairs.places(session, old=before.id, new=after.id, galleries=who.galleries)
+    names = list(dict.fromkeys(place.benchmark for place in places))
+    if len(names) == 1:
+        return names[0]
+    hint = f"name one of {', '.join(names)}" if names else "name one on which to measure them"
+    raise NotFound(
+        f"{after.ref} against {before.ref} is measured on {len(names)} benchmarks that {who.name} covers: {hint}"
+    )
 
 
 @blueprint.get("/changes", tags=TAG, responses={200: listed("changes", Change)})

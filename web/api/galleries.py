@@ -33,7 +33,7 @@ class NewGallery(Body):
 @blueprint.get("/galleries", tags=TAG, responses={200: listed("galleries", Gallery)})
 def galleries(query: Paging) -> Response:
     """All galleries by name."""
-    return page("galleries", query, partial(visible.galleries, caller()))
+    return page("galleries", query, partial(visible.galleries, caller()), among=caller().galleries)
 
 
 @blueprint.post("/galleries", tags=TAG, responses={201: answer(Gallery)})

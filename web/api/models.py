@@ -121,19 +121,25 @@ class NewTag(Body):
 @blueprint.get("/models", tags=TAG, responses={200: listed("models", Model)})
 def models(query: Paging) -> Response:
     """All models by name."""
-    return page("models", query, partial(visible.models, caller()))
+    return page("models", query, partial(visible.models, caller()), among=caller().models)
 
 
 @blueprint.get("/versions", tags=TAG, responses={200: listed("versions", Version)})
 def versions(query: Versions) -> Response:
     """The versions of a model, oldest first; of all models if none is named."""
-    return page("versions", query, partial(visible.versions, caller()), model=query.model)
+    caller().require("reader", models=[query.model] if query.model else [])
+    return page(
+        "versions", query, partial(visible.versions, caller()), among=caller().models, model=query.model
+    )
 
 
 @blueprint.get("/models/<model>/versions", tags=TAG, responses={200: listed("versions", Version)})
 def versions_of(path: ModelPath, query: Paging) -> Response:
     """The versions of a model, oldest first."""
-    return page("versions", query, partial(visible.versions, caller()), model=path.model)
+    caller().require("reader", models=[path.model])
+    return page(
+        "versions", query, partial(visible.versions, caller()), among=caller().models, model=path.model
+    )
 
 
 @blueprint.post("/models/<model>/versions", tags=TAG, responses={201: answer(Version)})
@@ -149,14 +155,14 @@ def register_version(path: ModelPath, body: NewVersion) -> Response:
 def numbered(path: VersionPath) -> Response:
     """One version by its number."""
     caller().require("reader", models=[path.model])
-    return json_answer(current_registry().version(f"{path.model}/{path.number}"))
+    return json_answer(visible.version(caller(), current_registry().version(f"{path.model}/{path.number}")))
 
 
 @blueprint.get("/version", tags=TAG, responses={200: answer(Version)})
 def version(query: Ref) -> Response:
     """One version by number or alias."""
     caller().require("reader", models=model_of(query.ref))
-    return json_answer(current_registry().version(query.ref))
+    return json_answer(visible.version(caller(), current_registry().version(query.ref)))
 
 
 @blueprint.get("/space", tags=TAG, responses={200: answer(Space)})
@@ -203,7 +209,7 @@ def encoder_checks(query: Checks) -> Response:
     """The newest kept check of each version's encoder; every one of the version that is named."""
     who = caller()
     who.require("reader", models=model_of(query.ref) if query.ref else ())
-    return page("encoder_checks", query, partial(visible.encoder_checks, who), ref=query.ref)
+    return page("encoder_checks", query, partial(visible.encoder_checks, who), among=who.models, ref=query.ref)
 
 
 @blueprint.get("/version/canaries", tags=TAG, responses={200: BYTES_ANSWER})

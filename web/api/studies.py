@@ -24,9 +24,11 @@ from web.api.base import (
     covers,
     json_answer,
     listed,
+    model_of,
     page,
     tag,
 )
+from web.api.evidence import measured_on
 from web.current import current_registry
 
 TAG = tag("studies", "Closer looks at one upgrade: classes, scores, neighbours, maps, and what a backfill brings")
@@ -65,6 +67,8 @@ class NewStudy(Body):
 @blueprint.get("/studies", tags=TAG, responses={200: listed("studies", Study)})
 def studies(query: Studies) -> Response:
     """Studies, newest first, of these versions, this benchmark and this label column if they are named."""
+    caller().require("reader", galleries=[query.benchmark] if query.benchmark else [])
+    covers(*(ref for ref in (query.old, query.new) if ref))
     return page(
         "studies", query, partial(visible.studies, caller()), old=query.old, new=query.new, benchmark=query.benchmark,
         label=query.label,
@@ -79,7 +83,7 @@ def study(body: NewStudy) -> Response:
     """
     caller().require("writer")
     covers(body.old, body.new)
-    benchmark = body.benchmark
+    benchmark = body.benchmark or measured_on(body.old, body.new)
     if benchmark is None:
         benchmark = current_registry().compare(body.old, body.new, label=body.label).benchmark
     caller().require("writer", galleries=[benchmark])
@@ -105,8 +109,8 @@ def study_items(path: StudyPath) -> Response:
 def _seen(id: str) -> Study:
     """A study whose models and benchmark the caller's token covers."""
     found = current_registry().stored_study(id)
-    covers(found.old, found.new)
-    caller().require("reader", galleries=[found.benchmark])
+    models = [*model_of(found.old), *model_of(found.new)]
+    caller().require_of(f"study {found.id}", models=models, galleries=[found.benchmark])
     return found
 
 

@@ -8,6 +8,7 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from registry import transforms as files
+from registry.refs import is_relative
 from registry.types import TransformInfo
 from web import visible
 from web.access import caller
@@ -22,6 +23,7 @@ from web.api.base import (
     idempotency_key,
     json_answer,
     listed,
+    model_of,
     page,
     tag,
 )
@@ -57,6 +59,7 @@ class Transforms(Paging):
 def transforms(query: Transforms) -> Response:
     """All transforms, oldest first; of one model if it is named."""
     who = caller()
+    who.require("reader", models=[query.model] if query.model else [])
     sets = () if who.unlimited else visible.anchor_sets(who, current_registry().anchor_sets())
     return page("transforms", query, partial(visible.transforms, who, sets=sets), model=query.model)
 
@@ -76,6 +79,12 @@ def add_transform(query: NewTransform, raw: File) -> Response:
 @blueprint.get("/transforms/<id>/file", tags=TAG, responses={200: BYTES_ANSWER})
 def transform_file(path: TransformPath) -> Response:
     """A transform with its parameters (safetensors)."""
-    found = current_registry().transform(path.id)
-    covers(*(end.space for end in (found.source, found.target) if end is not None))
+    found, who = current_registry().transform(path.id), caller()
+    spaces = [end.space for end in (found.source, found.target) if end is not None]
+    sets = () if who.unlimited else current_registry().anchor_sets()
+    who.require_of(
+        f"transform {path.id}",
+        models=[name for space in spaces if not is_relative(space) for name in model_of(space)],
+        galleries=[a.gallery for a in sets if a.space in spaces],
+    )
     return Response(found.dumps(), mimetype="application/octet-stream")

@@ -16,7 +16,7 @@ from registry.batches import id_type
 from registry.errors import InvalidInput, TooLarge
 from registry.types import Embeddings, Hits
 from registry.vectors import Array
-from web import transfers
+from web import transfers, visible
 from web.access import caller
 from web.api.base import ARROW_ANSWER, Arrow, Query, blueprint, covers, idempotency_key, json_answer, tag
 from web.api.galleries import GalleryPath
@@ -246,11 +246,11 @@ def _embeddings(found: Iterator[Embeddings], dtype: str) -> Iterator[bytes]:
         return wire.write(pa.schema([pa.field("id", pa.string()), pa.field("vector", _lists(1, dtype))]), ())
     kind = id_type("string" if first.ids.dtype == object else "int")
     schema = pa.schema([pa.field("id", kind), pa.field("vector", _lists(first.vectors.shape[1], dtype))])
-    count = _counter()
+    count, who = _counter(), caller()
 
     def batches() -> Iterator[tuple[pa.RecordBatch, Mapping[str, Any]]]:
         for block in chain([first], found):
-            about = {"space": block.space, "path": wire.to_json(block.path)}
+            about = {"space": block.space, "path": wire.to_json(visible.paths(who, block.path))}
             count(len(block))
             yield _record(schema, pa.array(block.ids, kind), wire.vectors(_fitting(block.vectors, dtype), dtype)), about
 
@@ -286,4 +286,4 @@ def _hits(hits: Hits) -> Iterator[bytes]:
     schema = pa.schema([pa.field("ids", pa.list_(kind, k)), pa.field("scores", pa.list_(pa.float32(), k))])
     ids = pa.FixedSizeListArray.from_arrays(pa.array(hits.ids.ravel(), kind), k)
     scores = pa.FixedSizeListArray.from_arrays(pa.array(hits.scores.ravel(), pa.float32()), k)
-    return wire.write(schema, [(_record(schema, ids, scores), {"path": wire.to_json(hits.path)})])
+    return wire.write(schema, [(_record(schema, ids, scores), {"path": wire.to_json(visible.paths(caller(), hits.path))})])

@@ -76,7 +76,7 @@ def gallery(name: str) -> Response:
             held=held,
             shown=shown,
             bars=stored.bars(found.segments),
-            reading=readings.rows(reading.readers, shown),
+            reading=readings.rows(reading.readers, shown, who),
             more=reading.more,
             way=readings.way,
             items=items,

@@ -7,7 +7,7 @@ from flask import Response, request
 from registry.types import Study
 from web import points, queries
 from web.access import caller
-from web.api.base import covers
+from web.api.base import model_of
 from web.current import current_registry
 from web.pages.base import blueprint
 
@@ -35,8 +35,8 @@ def study_points(id: str) -> Response:
 def _seen(id: str) -> Study:
     """A study whose models and benchmark the caller's token covers."""
     found = current_registry().stored_study(id)
-    covers(found.old, found.new)
-    caller().require("reader", galleries=[found.benchmark])
+    models = [*model_of(found.old), *model_of(found.new)]
+    caller().require_of(f"study {found.id}", models=models, galleries=[found.benchmark])
     return found
 
 

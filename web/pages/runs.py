@@ -11,7 +11,7 @@ from registry.errors import NotAllowed, NotFound
 from registry.runs import STATUSES, Measured, Run, Runs
 from registry.services import outcomes
 from registry.services.outcomes import Outcome
-from registry.types import DECIDING_METRICS, METRIC_NAMES, Evaluation, Page
+from registry.types import DECIDING_METRICS, METRIC_NAMES, AnchorSet, Evaluation, Page
 from web import queries, visible
 from web.access import Caller, caller
 from web.charts import Chart, Series
@@ -57,11 +57,12 @@ def runs() -> str:
     )
     with current_registry().reading() as session:
         made = outcomes.of_runs(session, [run.id for run in page.items])
+    sets = _anchor_sets(who)
     return render(
         "runs.html",
         section="pages.runs",
         runs=page.items,
-        made={id: _seen(who, outcome) for id, outcome in made.items()},
+        made={id: _seen(who, outcome, sets) for id, outcome in made.items()},
         experiments=list(store.experiments().items()) if who.unlimited else [],
         experiment=experiment,
         statuses=STATUSES,
@@ -78,7 +79,7 @@ def run(run_id: str) -> str:
     store, who = _runs(current_app), caller()
     with current_registry().reading() as session:
         made = outcomes.of_runs(session, [run_id]).get(run_id, Outcome())
-        seen = _seen(who, made)
+        seen = _seen(who, made, _anchor_sets(who))
         if not who.unlimited and not (seen.versions or seen.transforms):
             raise NotAllowed(f"{who.name} covers no model that run {run_id:.80} made: ask for a token that does")
         measured = visible.evaluations(who, outcomes.measured(session, seen, metrics=DECIDING_METRICS))
@@ -103,18 +104,24 @@ def run(run_id: str) -> str:
 
 
 def _covered(who: Caller) -> Sequence[str] | None:
-    """The runs that a caller may see; None for all."""
+    """The runs that a caller may see, since it sees something of what they made; None for all."""
     if who.models is None:
         return None if who.unlimited else []
     with current_registry().reading() as session:
-        return outcomes.of_models(session, who.models)
+        made = outcomes.of_runs(session, outcomes.of_models(session, who.models))
+    sets = _anchor_sets(who)
+    return [id for id, outcome in made.items() if _seen(who, outcome, sets) != Outcome()]
 
 
-def _seen(who: Caller, outcome: Outcome) -> Outcome:
+def _anchor_sets(who: Caller) -> Sequence[AnchorSet]:
+    """Those that the caller sees; nothing is read for one who sees everything."""
+    return () if who.unlimited else visible.anchor_sets(who, current_registry().anchor_sets())
+
+
+def _seen(who: Caller, outcome: Outcome, sets: Sequence[AnchorSet]) -> Outcome:
     """What the caller sees of what a run made."""
     if who.unlimited:
         return outcome
-    sets = visible.anchor_sets(who, current_registry().anchor_sets())
     covered = tuple(ref for ref in outcome.versions if who.sees_model(ref.partition("/")[0]))
     return Outcome(covered, tuple(visible.transforms(who, outcome.transforms, sets)))
 

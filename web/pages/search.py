@@ -9,7 +9,7 @@ from flask import Response, make_response, request
 
 from registry.errors import BadVector, InvalidInput
 from registry.types import Gallery, Item
-from web import encoding, given, looks, policy, queries, readings, searches
+from web import encoding, given, looks, policy, queries, readings, searches, visible
 from web.access import caller
 from web.api.base import covers
 from web.current import current_registry
@@ -182,7 +182,7 @@ def _results(place: Place, query: Query) -> dict[str, Any]:
 
 
 def _ways(found: Found) -> list[tuple[str, Any]]:
-    return sorted((found.path or {}).items())
+    return sorted(visible.paths(caller(), found.path or {}).items())
 
 
 def _labels(gallery: Gallery, query: Query) -> list[str]:

@@ -52,7 +52,7 @@ def transform(id: str) -> str:
     who, metric = caller(), queries.metric() or evidence.RANKING_METRIC
     with current_registry().reading() as session:
         found = transforms.to_info(transforms.transform(session, id))
-        _require(who, session, found.source, found.target)
+        _require(who, session, found)
         measured = _measured(who, session, metric, _models(found.source, found.target), cells.through([id]))
     return render(
         "transform.html",
@@ -77,7 +77,7 @@ def anchor_set(name: str) -> str:
     who, metric = caller(), queries.metric() or evidence.RANKING_METRIC
     with current_registry().reading() as session:
         found = anchors.of_space(session, relative(name))
-        who.require("reader", galleries=[found.gallery])
+        who.require_of(found.space, galleries=[found.gallery])
         into = transforms.transforms(session, target=found.space, limit=_TRANSFORMS_SHOWN)
         seen = [t for t in into.items if who.sees_model(t.source.partition("/")[0])]
         measured = _measured(who, session, metric, _models(*(t.source for t in seen)), _meeting(seen))
@@ -95,14 +95,13 @@ def anchor_set(name: str) -> str:
     )
 
 
-def _require(who: Caller, session: Session, *spaces: str) -> None:
-    """Go on only if the caller covers the models of these spaces, and the galleries of their anchors."""
-    for space in spaces:
-        if is_relative(space):
-            if who.galleries is not None:
-                who.require("reader", galleries=[anchors.of_space(session, space).gallery])
-        else:
-            who.require("reader", models=model_of(space))
+def _require(who: Caller, session: Session, found: TransformInfo) -> None:
+    """Go on only if the caller covers the models of both spaces, and the galleries of their anchors."""
+    for space in (found.source, found.target):
+        if not is_relative(space):
+            who.require_of(f"transform {found.id}", models=model_of(space))
+        elif who.galleries is not None:
+            who.require_of(f"transform {found.id}", galleries=[anchors.of_space(session, space).gallery])
 
 
 def _models(*spaces: str) -> set[str]:
