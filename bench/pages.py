@@ -33,6 +33,7 @@ from registry.embedded import Registry
 from registry.tracking import default_uri
 from registry.transforms import Prefix
 from web import create_app
+from web.serving import settle
 
 WHOLE = replace(facts.WHOLE, galleries=500)
 SMALL = facts.SMALL
@@ -182,6 +183,7 @@ def demo(home: Path) -> tuple[Registry, dict[str, str]]:
 def measure(registry: Registry, addresses: dict[str, str], repeats: int) -> dict[str, Visit]:
     """Visit every page."""
     client = create_app(registry).test_client()
+    settle()  # as the server does
     return {name: visit(registry, client, path, repeats) for name, path in addresses.items()}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ Encoder = Callable[[Inputs], Any]
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _TIMEOUT_S = 10.0
+_LOG = logging.getLogger(__name__)
 _MOST_BYTES = 64 << 20
 _MOST_PIXELS = 1 << 24
 _AT_ONCE = 64 << 10
@@ -101,7 +103,12 @@ def _calling(where: str) -> Encoder:
         raise InvalidInput(f"the encoder {where} is no function: name one")
 
     def call(inputs: Inputs) -> Any:
-        return function(list(inputs["texts"]) if "texts" in inputs else _pixels(inputs["pictures"]))
+        given = list(inputs["texts"]) if "texts" in inputs else _pixels(inputs["pictures"])
+        try:
+            return function(given)
+        except Exception as error:  # whatever the operator's function raises
+            _LOG.warning("the encoder %s failed", where, exc_info=error)
+            raise Unavailable(f"the encoder {where} failed: look into this server's log") from error
 
     return call
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -24,6 +25,8 @@ _CURVES = 24  # each is a question of its own
 _POINTS = 2000  # of a curve that are shown
 _OPENING_S = 10  # importing MLflow takes some of it
 _RUN_TAG = "mlflow.runName"
+_NO_CURSOR = (ValueError, TypeError, LookupError, OverflowError)  # what reading any text as a cursor may raise
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class Runs:
             raise InvalidInput(f"there is no status {status!r:.80}: use one of {', '.join(STATUSES)}")
         known = self.experiments()
         if experiment is not None and experiment not in known:
-            raise NotFound(f"there is no experiment {experiment!r:.80}: there are {', '.join(known) or 'none'}")
+            raise NotFound(f"there is no experiment {experiment!r:.80}: choose one of those that are listed")
         if not known or (ids is not None and not ids):
             return Page((), None)
         conditions = [f"attributes.status = '{status}'"] if status else []
@@ -117,8 +120,8 @@ class Runs:
     def run(self, id: str) -> Run:
         """One run. NotFound if there is none."""
         if not self.exist() or not id.isalnum():
-            raise NotFound(f"there is no run {id!r:.80} in {shown(self.uri)}")
-        with self._asking(missing=f"there is no run {id!r:.80} in {shown(self.uri)}") as client:
+            raise _no_run(id)
+        with self._asking(missing=_no_run(id)) as client:
             found = client.get_run(id)
         if found.info.experiment_id not in self._names:
             self.experiments()
@@ -156,7 +159,8 @@ class Runs:
         try:
             return opening.result(_OPENING_S)
         except TimeoutError as error:
-            raise Unavailable(f"the tracking store {shown(self.uri)} does not answer: look whether it runs") from error
+            _LOG.warning("the tracking store %s does not answer", shown(self.uri))
+            raise _silent() from error
         except Exception:
             with self._lock:
                 if self._opening is opening:
@@ -164,8 +168,8 @@ class Runs:
             raise
 
     @contextmanager
-    def _asking(self, *, missing: str | None = None, cursor: str | None = None) -> Iterator[Any]:
-        """The store's client; its errors become ours."""
+    def _asking(self, *, missing: NotFound | None = None, cursor: str | None = None) -> Iterator[Any]:
+        """The store's client; its errors become ours. Where the store is, and what it said, is for the log alone."""
         client = self._client()
         try:
             yield client
@@ -176,12 +180,20 @@ class Runs:
                 "RESOURCE_DOES_NOT_EXIST",
                 "INVALID_PARAMETER_VALUE",
             ):
-                raise NotFound(missing) from error
-            if cursor is not None and getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":
+                raise missing from error
+            is_refused = getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE" or isinstance(error, _NO_CURSOR)
+            if cursor is not None and is_refused:
                 raise InvalidInput(f"{cursor!r:.80} is no cursor of runs: give `next` of a page as it came") from error
-            raise Unavailable(
-                f"the tracking store {shown(self.uri)} does not answer: {shown(first_line(error))}"
-            ) from error
+            _LOG.warning("the tracking store %s does not answer: %s", shown(self.uri), shown(first_line(error)))
+            raise _silent() from error
+
+
+def _no_run(id: str) -> NotFound:
+    return NotFound(f"there is no run {id!r:.80} in the store that is read here: see /runs for those there are")
+
+
+def _silent() -> Unavailable:
+    return Unavailable("the tracking store does not answer: look whether it runs, and into this server's log")
 
 
 def _open(opened: Future[Any], uri: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from registry.encoding import Inputs, encoded, encoders
+from flask import current_app
+
+from registry.encoding import Inputs, encoded, encoder, encoders
 from registry.errors import InvalidInput, SamespaceError
 from registry.previews import media_type
 from registry.vectors import Array
@@ -43,6 +45,12 @@ def _query(inputs: Inputs, says: str, versions: Sequence[Version]) -> Query:
     for version in versions:
         if version.ref not in known:
             missing[version.ref] = f"No encoder of {version.ref} is configured: name one in SAMESPACE_ENCODERS."
+            continue
+        try:
+            encoder(known[version.ref])
+        except SamespaceError as error:  # which says where it is, and that is a secret
+            current_app.logger.error("%s", error)
+            missing[version.ref] = f"The encoder of {version.ref} cannot be loaded: look into this server's log."
             continue
         try:
             vectors[version.ref] = encoded(known[version.ref], inputs, version=version.ref, dim=version.dim)[0]

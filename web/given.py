@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ _BETWEEN = re.compile(r"[\s,;]+")
 _MAGIC = b"\x93NUMPY"
 _MOST_NUMBERS = 65536
 _HEADER_BYTES = 4096
+_NO_HEADER = (ValueError, OverflowError, TypeError, SyntaxError, EOFError, RecursionError, MemoryError, TokenError)
+"""What NumPy's reader of headers raises on any text; memory runs out where brackets are nested deep, and is there again."""
 
 
 def vector(file: FileStorage | None, text: str, *, version: str, dim: int) -> Array | None:
@@ -58,7 +61,7 @@ def _npy(data: bytes, what: str) -> Array:
             count = int(np.prod([int(n) for n in shape], dtype=object)) if shape else 1
             if count * dtype.itemsize == len(data) - stream.tell():
                 return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape)
-    except (ValueError, OverflowError, TypeError, SyntaxError, EOFError):
+    except _NO_HEADER:
         pass
     raise InvalidInput(f"{what} is no NumPy file of one vector of numbers: save it with numpy.save(file, vector)")
 

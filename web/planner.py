@@ -21,6 +21,7 @@ Per = Literal["hour", "thousand"]
 
 _METRICS = ("map", "cmc@1")
 _MOST = 1e15
+_SLOWEST = 1e-6  # an item in eleven days
 _NOTHING = 0.0005  # a change that is written as none
 
 
@@ -82,6 +83,8 @@ def wish(stored: int) -> Wish:
     if per not in ("hour", "thousand"):
         raise InvalidInput(f"per must be 'hour' or 'thousand' (items), got {per!r:.80}")
     items, rate = _number("items", 0, _MOST), _number("rate", 0, _MOST)
+    if rate and rate < _SLOWEST:
+        raise InvalidInput(f"rate must be a number of items per second from {_SLOWEST:g}, got {rate:g}")
     return Wish(
         items=float(stored) if items is None else items, share=0.5 if share is None else share / 100, rate=rate,
         price=_number("price", 0, _MOST), per="hour" if per == "hour" else "thousand",

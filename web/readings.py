@@ -29,9 +29,7 @@ class Reading:
     command: str | None = None
 
 
-def rows(
-    readers: Sequence[Reader], stored: Sequence[Stored], who: Caller
-) -> list[tuple[Reader, list[Reading]]]:
+def rows(readers: Sequence[Reader], stored: Sequence[Stored], who: Caller) -> list[tuple[Reader, list[Reading]]]:
     """The table, row by row, as somebody sees it: of a benchmark that is not covered the verdict alone."""
     return [(reader, [_reading(reader, s.version, who) for s in stored]) for reader in readers]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -22,7 +23,7 @@ from web.workers import Log, Worker
 if TYPE_CHECKING:
     from flask import Flask
 
-__all__ = ["GRACE_S", "serve"]
+__all__ = ["GRACE_S", "serve", "settle"]
 
 GRACE_S = 30
 """What runs when the server is told to stop has so long to end."""
@@ -31,6 +32,7 @@ _TIMEOUT_S = 120  # of a worker that does not even run its loop
 _KEEP_S = 75  # an idle connection: longer than the pools of clients and proxies keep theirs, so that they end it
 _LINE_BYTES, _HEADERS, _HEADER_BYTES = 8190, 64, 8190
 _RANGES = {"port": (1, 65535), "workers": (1, 64), "threads": (2, 512), "body_mb": (1, 1 << 24)}
+_COLLECTED_AFTER = (20_000, 20, 50)
 _STOP_SENDING = "samespace-stop-sending"
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -128,10 +130,21 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         try:
             app = create_app(self._home, database=self._database, settings=self._settings)
             app.extensions[_STOP_SENDING] = registry_of(app).send_in_background(self._settings)
+            settle()
             return app
         except SamespaceError as error:
             # Gunicorn prints this one error as a line, without a traceback, and stops instead of forking again.
             raise AppImportError(f"samespace: {error}") from error
+
+
+def settle() -> None:
+    """Let the garbage collector pass over what was made so far, and look rarely at what grows old.
+
+    The libraries are some 200,000 objects that stay; a full collection that visits them holds every request up for 0.1 s.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTED_AFTER)
 
 
 def _announce(server: Any) -> None:

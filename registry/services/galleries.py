@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session, lazyload, selectinload
+from sqlalchemy.orm import Session, lazyload
 
 from registry.errors import AlreadyExists, InvalidInput, NotFound
 from registry.previews import check_url
 from registry.refs import check_name
 from registry.services import pages
 from registry.services.audit import record
-from registry.tables import GalleryRow, SegmentRow, VersionRow, now
+from registry.tables import GalleryRow, ModelRow, SegmentRow, VersionRow, now
 from registry.types import Gallery, Page, Segment
 
 __all__ = ["create", "galleries", "gallery", "locked", "segment", "set_preview_url", "to_gallery"]
@@ -89,17 +90,39 @@ def galleries(
     limit: int | None = None,
 ) -> Page[Gallery]:
     """Galleries by name: of these `among` alone, with this `part` in their name, and only `benchmarks`, if so asked."""
-    keys = (GalleryRow.name,)
-    segments = selectinload(GalleryRow.segments, chunksize=pages.AT_ONCE)
-    version = segments.joinedload(SegmentRow.version, innerjoin=True)
-    query = select(GalleryRow).options(version.load_only(VersionRow.number))  # of versions, their names are shown
+    query = select(GalleryRow).options(lazyload(GalleryRow.segments))
     if part is not None:
         query = query.where(GalleryRow.name.contains(part.lower(), autoescape=True))
     if among is not None:
         query = query.where(GalleryRow.name.in_(among))
     if benchmarks:
         query = query.where(func.json_array_length(GalleryRow.labels) > 0)
-    return pages.read(session, query, to_gallery, of="galleries", keys=keys, after=after, limit=limit)
+    keys = (GalleryRow.name,)
+    found = pages.read(session, query, _itself, of="galleries", keys=keys, after=after, limit=limit)
+    stored = _stored(session, [row.id for row in found.items])
+    return Page(tuple(_made(row, stored.get(row.id, ())) for row in found.items), found.next)
+
+
+def _itself(row: GalleryRow) -> GalleryRow:
+    return row
+
+
+def _stored(session: Session, galleries: Sequence[int]) -> Mapping[int, list[Segment]]:
+    """By gallery (row id) what versions stored in it; columns alone, since there may be thousands."""
+    s = SegmentRow
+    query = (
+        select(s.gallery_id, ModelRow.name, VersionRow.number, s.rows, s.lance_version)
+        .join(VersionRow, VersionRow.id == s.version_id)
+        .join(ModelRow, ModelRow.id == VersionRow.model_id)
+        .where(s.lance_version > 0)
+        .order_by(s.id)
+    )
+    found: dict[int, list[Segment]] = defaultdict(list)
+    for start in range(0, len(galleries), pages.AT_ONCE):
+        some = query.where(s.gallery_id.in_(galleries[start : start + pages.AT_ONCE]))
+        for gallery, model, number, rows, lance_version in session.execute(some):
+            found[gallery].append(Segment(f"{model}/{number}", rows, lance_version))
+    return found
 
 
 def set_preview_url(session: Session, name: str, url: str | None) -> Gallery:
@@ -124,8 +147,11 @@ def segment(session: Session, row: GalleryRow, version: VersionRow) -> SegmentRo
 
 def to_gallery(row: GalleryRow) -> Gallery:
     """The frozen value of a row."""
-    segments = tuple(Segment(s.version.ref, s.rows, s.lance_version) for s in row.segments if s.lance_version)
+    return _made(row, [Segment(s.version.ref, s.rows, s.lance_version) for s in row.segments if s.lance_version])
+
+
+def _made(row: GalleryRow, segments: Iterable[Segment]) -> Gallery:
     return Gallery(
-        name=row.name, id_type=row.id_type, labels=tuple(row.labels), items=row.items, segments=segments,  # type: ignore[arg-type]
+        name=row.name, id_type=row.id_type, labels=tuple(row.labels), items=row.items, segments=tuple(segments),  # type: ignore[arg-type]
         created_at=row.created_at, preview=row.preview, previews=row.previews, preview_url=row.preview_url,  # type: ignore[arg-type]
     )  # fmt: skip

@@ -47,8 +47,9 @@ def maps(
     900 digits rounding alone moved the median one by 0.02, another version by 0.25 and more. Fewer than `FEWEST` items: the
     principal components of each.
 
-    The same for the same seed on one machine. On 2 cores, of 128 dimensions, some 20 s for 5,000 items and two minutes
-    for 50,000. `told` is called `TOLD` times on the way, from two threads.
+    The same for the same seed on one machine. Of 128 dimensions on 2 cores both maps took 20 s for 5,000 items, a minute
+    beside other work, and four minutes beside other work for 50,000. `told` is called `TOLD` times on the way, from two
+    threads.
     """
     rows = [prepared(x, metric) for x, metric in zip(vectors, metrics, strict=True)]
     if len(rows[0]) < FEWEST:

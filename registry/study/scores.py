@@ -84,9 +84,10 @@ class _Sample:
     """Some of a stream of scores, whose places are drawn before it comes."""
 
     def __init__(self, total: int, seed: list[int]) -> None:
-        few = total <= _MOST_SAMPLED
-        drawn = None if few else np.random.default_rng(seed).integers(total, size=_MOST_SAMPLED)
-        self._places = None if drawn is None else np.unique(drawn)  # a place that is drawn twice counts once
+        self._places: Array | None = None
+        if total > _MOST_SAMPLED:
+            drawn = np.sort(np.random.default_rng(seed).integers(total, size=_MOST_SAMPLED))
+            self._places = drawn[np.append(True, np.diff(drawn) > 0)]  # a place that is drawn twice counts once
         self._seen = 0
         self._kept: list[Array] = []
 

@@ -39,11 +39,12 @@ def _vectors(rng, labels):
     return {1: x[:, :4] + rng.normal(size=(ITEMS, 4)), 2: x + 0.4 * rng.normal(size=(ITEMS, 8))}
 
 
-def _run(mlflow, experiment, side, name):
+def _run(mlflow, experiment, side, name, **named):
     """An ended run with a curve of two points; what it says of itself has the side's name in it."""
     run = mlflow.create_run(experiment, run_name=f"{side.name}{name}").info.run_id
     losses = [Metric(f"{side.name}_loss", 1.0 - i / 10, 1000 + i, i) for i in range(2)]
-    mlflow.log_batch(run, metrics=losses, params=[Param("method", f"{side.name}method")])
+    params = [Param(key, value) for key, value in named.items()]
+    mlflow.log_batch(run, metrics=losses, params=[Param("method", f"{side.name}method"), *params])
     mlflow.set_terminated(run)
     return run
 
@@ -51,7 +52,7 @@ def _run(mlflow, experiment, side, name):
 def _fill(registry, mlflow, experiment, side, rng):
     """A model of two versions, a benchmark, a plain gallery, a transform, anchors, a study, a check, runs."""
     old, new = f"{side.model}/1", f"{side.model}/2"
-    side.ids["run"] = _run(mlflow, experiment, side, "run")
+    side.ids["run"] = _run(mlflow, experiment, side, "run", old="covertmodel/1", gallery="covertshelf")
     for number, dim in ((1, 4), (2, 8)):
         registry.register_version(
             side.model, dim=dim, source=f"{side.name}source", tags={f"{side.name}tag": f"{side.name}note"},

@@ -128,18 +128,14 @@ def models(query: Paging) -> Response:
 def versions(query: Versions) -> Response:
     """The versions of a model, oldest first; of all models if none is named."""
     caller().require("reader", models=[query.model] if query.model else [])
-    return page(
-        "versions", query, partial(visible.versions, caller()), among=caller().models, model=query.model
-    )
+    return page("versions", query, partial(visible.versions, caller()), among=caller().models, model=query.model)
 
 
 @blueprint.get("/models/<model>/versions", tags=TAG, responses={200: listed("versions", Version)})
 def versions_of(path: ModelPath, query: Paging) -> Response:
     """The versions of a model, oldest first."""
     caller().require("reader", models=[path.model])
-    return page(
-        "versions", query, partial(visible.versions, caller()), among=caller().models, model=path.model
-    )
+    return page("versions", query, partial(visible.versions, caller()), among=caller().models, model=path.model)
 
 
 @blueprint.post("/models/<model>/versions", tags=TAG, responses={201: answer(Version)})

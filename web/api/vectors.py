@@ -286,4 +286,6 @@ def _hits(hits: Hits) -> Iterator[bytes]:
     schema = pa.schema([pa.field("ids", pa.list_(kind, k)), pa.field("scores", pa.list_(pa.float32(), k))])
     ids = pa.FixedSizeListArray.from_arrays(pa.array(hits.ids.ravel(), kind), k)
     scores = pa.FixedSizeListArray.from_arrays(pa.array(hits.scores.ravel(), pa.float32()), k)
-    return wire.write(schema, [(_record(schema, ids, scores), {"path": wire.to_json(visible.paths(caller(), hits.path))})])
+    return wire.write(
+        schema, [(_record(schema, ids, scores), {"path": wire.to_json(visible.paths(caller(), hits.path))})]
+    )

@@ -32,6 +32,9 @@ _CELLS = {
 }
 """What `align.reporting` calls the three cells of an upgrade, and what they are."""
 
+_OF_MODELS, _OF_GALLERIES = ("model", "old", "source", "target"), ("gallery", "benchmark")
+"""Parameters of runs whose values name models, or versions of them, and galleries."""
+
 Results = Sequence[tuple[str, Mapping[str, float]]]
 
 
@@ -94,6 +97,7 @@ def run(run_id: str) -> str:
         section="pages.runs",
         run_id=run_id,
         run=found,
+        params=_params(who, found) if found else {},
         charts=_charts(store.curves(found)) if found else [],
         results=results(found.metrics) if found else [],
         artifacts=store.artifacts(found) if found else [],
@@ -124,6 +128,16 @@ def _seen(who: Caller, outcome: Outcome, sets: Sequence[AnchorSet]) -> Outcome:
         return outcome
     covered = tuple(ref for ref in outcome.versions if who.sees_model(ref.partition("/")[0]))
     return Outcome(covered, tuple(visible.transforms(who, outcome.transforms, sets)))
+
+
+def _params(who: Caller, run: Run) -> Mapping[str, str]:
+    """What a run was started with; of what samespace notes there, models and galleries that are not covered are left out."""
+    return {
+        name: value
+        for name, value in run.params.items()
+        if not (name in _OF_MODELS and not who.sees_model(value.partition("/")[0].partition("@")[0]))
+        and not (name in _OF_GALLERIES and not who.sees_gallery(value))
+    }
 
 
 def _charts(curves: Sequence[Measured]) -> list[Chart]:
