@@ -97,7 +97,7 @@ def _calling(where: str) -> Encoder:
         function: Any = importlib.import_module(module)
         for part in name.split("."):
             function = getattr(function, part)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever the module does when it is imported
         raise InvalidInput(f"the encoder {where} cannot be imported: {error}; is it on this server's path?") from error
     if not callable(function):
         raise InvalidInput(f"the encoder {where} is no function: name one")
@@ -108,7 +108,7 @@ def _calling(where: str) -> Encoder:
             return function(given)
         except Exception as error:  # whatever the operator's function raises
             _LOG.warning("the encoder %s failed", where, exc_info=error)
-            raise Unavailable(f"the encoder {where} failed: look into this server's log") from error
+            raise Unavailable("the encoder failed: look into this server's log") from error
 
     return call
 

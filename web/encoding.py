@@ -49,7 +49,7 @@ def _query(inputs: Inputs, says: str, versions: Sequence[Version]) -> Query:
         try:
             encoder(known[version.ref])
         except SamespaceError as error:  # which says where it is, and that is a secret
-            current_app.logger.error("%s", error)
+            current_app.logger.warning("%s", error)
             missing[version.ref] = f"The encoder of {version.ref} cannot be loaded: look into this server's log."
             continue
         try:

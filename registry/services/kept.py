@@ -37,7 +37,7 @@ class Kept:
 
     def get(self, session: Session, question: Hashable, find: Callable[[], T]) -> T:
         """The answer to `question`, found anew by `find` unless it is known for the facts that `session` sees."""
-        seen = session.execute(select(_newest(ChangeRow), _newest(EncoderCheckRow))).one()._tuple()
+        seen = tuple(session.execute(select(_newest(ChangeRow), _newest(EncoderCheckRow))).one())
         with self._lock:
             at, before, answer = self._found.get(question, (0.0, None, None))
         if before == seen and time.monotonic() - at < KEPT_S:

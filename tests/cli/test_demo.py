@@ -38,6 +38,15 @@ def test_every_way_is_measured_and_shown(demo):
     assert "Queries of digits/3 in the gallery that digits/1 stored, untouched" in shown
 
 
+def test_both_upgrades_are_studied(demo):
+    with connect(demo[0]) as reg:
+        for new, kinds in (("digits/2", ("relative", "relative")), ("digits/3", ("prefix",))):
+            found = reg.newest_study("digits/1", new, benchmark="digits-bench")
+            assert (found.kinds, found.items) == (kinds, reg.gallery("digits-bench").items)
+            area = {f.order: f.area for f in found.filling if f.metric == "map"}
+            assert area["uncertainty"] > area["random"]  # digits that the old model never saw are re-embedded first
+
+
 def test_versions_and_transforms_know_their_runs(demo):
     home = demo[0]
     with connect(home) as reg:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlencode
 import pytest
 
 from registry import connect
-from tests.web.conftest import sign_in
+from tests.web.conftest import csrf_of, sign_in
 from tests.web.sides import filled
 from web import create_app
 
@@ -124,6 +124,8 @@ def sides(tmp_path_factory):
             text = registry.create_token(f"of-{name}", **scopes)[1]
             clients[name] = sign_in(app.test_client(), text)
             clients[name].environ_base["HTTP_AUTHORIZATION"] = f"Bearer {text}"
+        text = registry.create_token("writer", role="writer", **models, **galleries)[1]
+        clients["writer"] = sign_in(app.test_client(), text)
         yield app, opened, covert, clients
 
 
@@ -167,6 +169,8 @@ def test_what_is_covered_is_shown_and_nothing_else(sides, scope):
             wrong.append((path, answer.status_code, answer.text[-300:]))
         said = told(answer)
         wrong += [(path, word) for word in hidden(covert, scope) if word.encode() in said]
+        if not answer.headers["Cache-Control"].startswith("private") or "public" in answer.headers["Cache-Control"]:
+            wrong.append((path, "may be kept for others"))
     assert wrong == []
 
 
@@ -207,3 +211,46 @@ def test_a_benchmark_that_nobody_named_is_one_that_is_covered(sides):
     refused = clients["both"].get(at("/api/v1/compare", old=pair["new"], new=f"{opened.model}/3"))
     assert refused.status_code == 404
     assert covert.bench not in refused.text
+
+
+FORMS = {  # endpoint -> who may, by role, and the address and fields of a form about one side
+    "pages.search_with": ("reader", lambda s: (f"/galleries/{s.shelf}/search", {})),
+    "pages.compare_evaluate": ("writer", lambda s: ("/compare/evaluate", of_pair(s))),
+    "pages.compare_study": ("writer", lambda s: ("/compare/study", of_pair(s))),
+    "pages.matrix_evaluate": (
+        "writer",
+        lambda s: ("/matrix/evaluate", {"benchmark": s.bench, "versions": f"{s.model}/1,{s.model}/2"}),
+    ),
+    "pages.create_token": ("admin", lambda s: ("/tokens", {"name": "more", "role": "admin"})),
+    "pages.revoke_token": ("admin", lambda s: (f"/tokens/{s.token}/revoke", {})),
+    "pages.add_webhook": ("admin", lambda s: ("/webhooks", {"name": "more", "url": "https://93.184.215.14/"})),
+    "pages.remove_webhook": ("admin", lambda s: (f"/webhooks/{s.hook}/remove", {})),
+}
+
+
+def of_pair(side):
+    return {"old": f"{side.model}/1", "new": f"{side.model}/2", "benchmark": side.bench}
+
+
+def test_every_form_is_tried(sides):
+    rules = sides[0].url_map.iter_rules()
+    sent = {rule.endpoint for rule in rules if "POST" in rule.methods and not rule.rule.startswith("/api/")}
+    assert sent == {*FORMS, "login.page", "login.logout"}
+
+
+@pytest.mark.parametrize("endpoint", FORMS)
+def test_a_form_is_of_our_pages_and_of_whoever_may(sides, endpoint):
+    """It lacks its token, or the role, or it is about the other side: nothing comes of it, and nothing is told."""
+    _, opened, covert, clients = sides
+    role, form = FORMS[endpoint]
+    tokens = {who: csrf_of(clients[who].get("/")) for who in ("both", "writer")}
+    for who in ("both", "writer"):
+        for side in (opened, covert):
+            path, fields = form(side)
+            assert clients[who].post(path, data=fields).status_code == 403, (who, path)
+            may = role == "reader" or (role == "writer" and who == "writer")
+            if may and side is opened:
+                continue
+            answer = clients[who].post(path, data={**fields, "csrf_token": tokens[who]})
+            assert answer.status_code == 403, (who, path)
+            assert side.ids["study"] not in answer.text
