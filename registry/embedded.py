@@ -824,7 +824,10 @@ class Registry(Lists):
         galleries: Collection[str] | None, find: Callable[[], list[Found]],
     ) -> list[Found]:  # fmt: skip
         """A list that is kept for each scope; the caller gets one of its own."""
-        scope = (models if models is None else frozenset(models), galleries if galleries is None else frozenset(galleries))
+        scope = (
+            models if models is None else frozenset(models),
+            galleries if galleries is None else frozenset(galleries),
+        )
         return list(self._home.kept.get(session, (*question, *scope), find))
 
     # Long lists, a part at a time

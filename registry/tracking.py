@@ -48,7 +48,9 @@ def open_client(tracking_uri: str | None) -> Any:
     try:
         return MlflowClient(tracking_uri=tracking_uri)
     except Exception as error:  # whatever the store's driver raises
-        raise Unavailable(f"the tracking store {shown(tracking_uri)} cannot be opened: {shown(first_line(error))}") from error
+        raise Unavailable(
+            f"the tracking store {shown(tracking_uri)} cannot be opened: {shown(first_line(error))}"
+        ) from error
 
 
 def first_line(error: Exception) -> str:

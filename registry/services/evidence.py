@@ -151,9 +151,7 @@ def of_measurements(session: Session, wanted: Collection[tuple[str, int, int]]) 
     One statement, in the order of `evaluations`.
     """
     cell = EvaluationRow
-    each = (
-        (cell.measurement == name) & cell.query_id.in_(both) & cell.gallery_id.in_(both) for name, *both in wanted
-    )
+    each = ((cell.measurement == name) & cell.query_id.in_(both) & cell.gallery_id.in_(both) for name, *both in wanted)
     rows = session.execute(_cells().where(or_(false(), *each)).order_by(*_keys()))
     return [_to_evaluation(*row) for row in rows]
 

@@ -47,10 +47,14 @@ def test_a_whole_visit(page, visited, said):
     card = page.locator(".card", has_text="products/1").filter(has_text="products/2").filter(has_text=BENCHMARK).first
     assert "upgrade without backfill" in card.inner_text()
     card.get_by_role("link", name="Look closer").click()
-    assert (
-        page.get_by_role("heading", level=1).inner_text().split()
-        == ["May", "products/2", "replace", "products/1", "without", "backfilling?"]
-    )
+    assert page.get_by_role("heading", level=1).inner_text().split() == [
+        "May",
+        "products/2",
+        "replace",
+        "products/1",
+        "without",
+        "backfilling?",
+    ]
     assert page.get_by_text("Half a backfill").first.is_visible()
     page.locator("figure.chart canvas").first.wait_for()
 
