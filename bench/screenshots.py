@@ -24,7 +24,7 @@ from web import create_app
 
 CHROMIUM = "/usr/bin/chromium"
 ARGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-WIDE, PHONE, TALLEST, COLOURS = 1280, 360, 2600, 192
+WIDE, PHONE, TALLEST, ANSWER, COLOURS = 1280, 360, 2600, 830, 192
 SHOWN = ("home", "models", "model", "transform", "matrix", "compare", "galleries", "gallery", "search", "runs", "run", "changes", "tokens", "settings")  # fmt: skip
 DARK = ("home", "compare", "matrix")
 SMALL = ("home", "matrix", "search")
@@ -40,7 +40,7 @@ def served(home: Path) -> Iterator[tuple[str, dict[str, str]]]:
     server.shutdown()
 
 
-def take(page: Any, path: Path, *, element: str | None = None) -> None:
+def take(page: Any, path: Path, *, element: str | None = None, tallest: int = TALLEST) -> None:
     """One picture: of the page down to a height that a reader bears, or of an element; few colours, so that it stays small."""
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(600)
@@ -49,7 +49,7 @@ def take(page: Any, path: Path, *, element: str | None = None) -> None:
         found.scroll_into_view_if_needed()
         raw = found.screenshot()
     else:
-        height = min(TALLEST, page.evaluate("document.documentElement.scrollHeight"))
+        height = min(tallest, page.evaluate("document.documentElement.scrollHeight"))
         width = page.viewport_size["width"]
         raw = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
     Image.open(io.BytesIO(raw)).convert("RGB").quantize(COLOURS).save(path, optimize=True)
@@ -57,10 +57,10 @@ def take(page: Any, path: Path, *, element: str | None = None) -> None:
 
 def lasso(page: Any) -> None:
     """Draw a ring around the middle of the left map."""
-    page.locator("canvas").first.wait_for()
-    page.wait_for_timeout(800)
-    page.get_by_role("radio", name="Lasso").or_(page.get_by_role("button", name="Lasso")).first.click()
-    box = page.locator(".map canvas").first.bounding_box()
+    page.get_by_role("radio", name="draws a lasso").check()
+    field = page.locator('.map[data-side="old"] canvas.over')
+    field.scroll_into_view_if_needed()
+    box = field.bounding_box()
     x, y, w, h = box["x"], box["y"], box["width"], box["height"]
     ring = [(0.2, 0.25), (0.5, 0.15), (0.7, 0.35), (0.6, 0.6), (0.3, 0.6), (0.2, 0.25)]
     page.mouse.move(x + w * ring[0][0], y + h * ring[0][1])
@@ -90,6 +90,7 @@ def main() -> None:
             page.close()
         page = browser.new_page(viewport={"width": WIDE, "height": 1100}, base_url=at)
         page.goto(addresses["compare"])
+        take(page, given.out / "answer.png", tallest=ANSWER)
         lasso(page)
         take(page, given.out / "maps.png", element="#maps")
         browser.close()

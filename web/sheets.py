@@ -14,7 +14,7 @@ __all__ = ["MEDIA_TYPE", "cell", "saved"]
 
 MEDIA_TYPE = "text/csv; charset=utf-8"
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four are wide forms, as in Japanese
 _ROWS_AT_ONCE = 1000
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 

@@ -110,8 +110,17 @@ def test_what_a_run_says_of_itself_is_text(pages, tracked):
 
 
 @pytest.mark.parametrize("id", ["nothing", "a' OR '1'='1", "..%2f..", "0" * 32])
-def test_an_unknown_run_is_told(pages, id):
-    assert pages.get(f"/runs/{id}").status_code == 404
+def test_an_unknown_run_is_told_and_where_the_store_is_is_not(pages, tracked, id):
+    answer = pages.get(f"/runs/{id}")
+    assert answer.status_code == 404
+    assert str(tracked[0]) not in answer.text
+
+
+@pytest.mark.parametrize("cursor", ["x", "é", "١٢", "W10=", "e30=", "eyJvZmZzZXQiOiAiYSJ9", "eyJvZmZzZXQiOiAxZTMwfQ=="])
+def test_what_is_no_cursor_is_refused_and_no_fault_of_the_store(pages, tracked, cursor):
+    answer = pages.get("/runs", query_string={"after": cursor})
+    assert answer.status_code == 400
+    assert str(tracked[0]) not in answer.text
 
 
 def test_a_token_of_one_model_sees_the_runs_of_that_model(tracked):
