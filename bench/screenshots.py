@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ SMALL = ("home", "matrix", "search")
 def served(home: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Where the demo is served, and the addresses of its pages."""
     registry, addresses = demo(home)
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = make_server("127.0.0.1", 0, create_app(registry), threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.port}", addresses
