@@ -6,9 +6,13 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from registry.types import Study
 from web.comparisons import Answer
 
 __all__ = ["Step", "Stored", "next_steps"]
+
+_DIP = 0.01
+"""A fall of mAP that a mixed gallery is warned of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +42,16 @@ class Stored:
         return max(self.rows, key=lambda name: self.rows[name], default="GALLERY")
 
 
-def next_steps(answer: Answer, stored: Stored, *, is_studied: bool) -> list[Step]:
+def next_steps(answer: Answer, stored: Stored, study: Study | None) -> list[Step]:
     """What to do, first things first; with a study they lead to its parts of the page."""
     advice = answer.comparison.advice
     if advice == "stay":
         return list(_stay(answer, stored))
     ahead = _backfill if advice == "backfill" else _go
-    return list(ahead(answer, stored, is_studied=is_studied))
+    return list(ahead(answer, stored, study))
 
 
-def _go(answer: Answer, stored: Stored, *, is_studied: bool) -> Iterator[Step]:
+def _go(answer: Answer, stored: Stored, study: Study | None) -> Iterator[Step]:
     old, new = answer.comparison.old, answer.comparison.new
     e = next(iter(answer.way.values()))
     if answer.comparison.advice == "bridge with a transform":
@@ -61,12 +65,38 @@ def _go(answer: Answer, stored: Stored, *, is_studied: bool) -> Iterator[Step]:
         f'reg.search("{stored.largest}", queries, version="{new}"{side})',
     )
     yield from _aliases(old, new, stored)
-    if is_studied:
+    if study:
         yield Step("Where a score decides whether items match, set its threshold anew:", link=("scores", "thresholds"))
-    yield Step(
+    yield _new_items(old, new, stored, study)
+
+
+def _new_items(old: str, new: str, stored: Stored, study: Study | None) -> Step:
+    """Which version embeds what comes from now on: scores of both are merged as they are, which may cost quality."""
+    if study is None:
+        return Step(
+            f"Before new items are written with {new}, see what a gallery with vectors of both is worth:",
+            link=("study", "needs a study"),
+        )
+    if (dip := _dip(study)) is not None:
+        share, before, after = (f"{100 * x:.0f}" for x in dip)
+        return Step(
+            f"Write new items with {old} still, or re-embed all: scores of both versions are merged as they are, and with "
+            f"{share} % of a gallery written by {new}, mAP was {after} % instead of {before}.",
+            link=("planner", "the planner below"),
+        )
+    return Step(
         f"Write new items with {new} from now on: a gallery may hold vectors of both.",
         f'reg.append("{stored.largest}", version="{new}", ids=ids, vectors=vectors)',
     )
+
+
+def _dip(study: Study) -> tuple[float, float, float] | None:
+    """Where mAP is lowest while a gallery is mixed in random order: the share, mAP before and there; None where it holds."""
+    curve = next((f.curve for f in study.filling if f.order == "random" and f.metric == "map"), None)
+    if curve is None:
+        return None
+    value, share = min(zip(curve.values, curve.at, strict=True))
+    return (share, curve.values[0], value) if curve.values[0] - value > _DIP else None
 
 
 def _aliases(old: str, new: str, stored: Stored) -> Iterator[Step]:
@@ -80,11 +110,11 @@ def _aliases(old: str, new: str, stored: Stored) -> Iterator[Step]:
         )
 
 
-def _backfill(answer: Answer, stored: Stored, *, is_studied: bool) -> Iterator[Step]:
+def _backfill(answer: Answer, stored: Stored, study: Study | None) -> Iterator[Step]:
     old, new = answer.comparison.old, answer.comparison.new
     yield Step(
         f"Keep searching with {old} until enough is stored anew. What that costs, and what a part of it brings:",
-        link=("planner", "the planner below") if is_studied else ("study", "needs a study"),
+        link=("planner", "the planner below") if study else ("study", "needs a study"),
     )
     others = len(stored.rows) - 1
     yield Step(

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from registry import connect
 from registry.transforms import Prefix
 from registry.types import Curve, Filling
 from web import create_app, transfers
+from web.comparisons import answer
 from web.groups import COLUMNS
 from web.lines import LINES
+from web.next_steps import Stored, next_steps
 from web.planner import Wish, plan
 
 BENCHMARK = "digits-bench"
@@ -152,6 +155,26 @@ def test_the_answer_is_that_of_the_registry_with_its_path_and_commands(client, r
     assert found.verdicts["map"] in rows["mAP"][4]
     if found.advice != "stay":
         assert next_command in said
+
+
+def test_new_items_are_written_with_the_new_version_only_where_a_mixed_gallery_was_not_found_worse(
+    client, registry, studied
+):
+    assert "Before new items are written with products/2" in text_of(
+        client.get("/compare?old=products/1&new=products/2")
+    )
+    study = studied.newest_study(**PAIR, benchmark="bench")
+    (curve,) = (f.curve for f in study.filling if (f.order, f.metric) == ("random", "map"))
+    flat = Curve(curve.at, (0.5,) * len(curve.at))
+    sagging = Curve(curve.at, (0.5, 0.45, 0.4, *flat.values[3:]))
+    shown = answer(registry.compare("products/1", "products/2", benchmark=BENCHMARK), "map")
+    for filled, said in (
+        (flat, "with products/2 from now on"),
+        (sagging, "with 20 % of a gallery written by products/2, mAP was 40 % instead of 50"),
+    ):
+        one = replace(study, filling=(Filling("random", "map", filled, 0.5),))
+        told = " ".join(step.says for step in next_steps(shown, Stored({"catalog": 80}), one))
+        assert said in told
 
 
 def test_stay_is_an_answer_and_says_what_would_have_to_be_done(client, registry):

@@ -70,7 +70,7 @@ def _comparing(old: str, new: str) -> str:
         pair=pair,
         metric=metric,
         answer=shown,
-        steps=next_steps(shown, pair.stored, is_studied=study is not None) if shown else [],
+        steps=next_steps(shown, pair.stored, study) if shown else [],
         suggested=suggested,
         may_measure=_may_measure(who, pair),
         study=study,
