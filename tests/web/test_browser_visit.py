@@ -55,7 +55,7 @@ def test_a_whole_visit(page, visited, said):
         "without",
         "backfilling?",
     ]
-    assert page.get_by_text("Half a backfill").first.is_visible()
+    page.get_by_text("Half a backfill").first.wait_for()
     page.locator("figure.chart canvas").first.wait_for()
 
     # A lasso in one map chooses in both, and the choice is saved.
