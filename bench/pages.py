@@ -16,15 +16,13 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
 import numpy as np
 from flask.testing import FlaskClient
-from sqlalchemy import event
 
 from bench import facts
 from bench.measuring import load
@@ -83,31 +81,17 @@ def paths(*, old: str, new: str, benchmark: str, gallery: str, item: str, run: s
     }
 
 
-@contextmanager
-def counted(registry: Registry) -> Iterator[list[str]]:
-    """The statements that the registry's database is asked meanwhile."""
-    asked: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        asked.append(statement)
-
-    engine = registry._home.database.engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield asked
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-
-
-def visit(registry: Registry, client: FlaskClient, path: str, repeats: int) -> Visit:
-    """Ask for a page several times, after twice that are not counted."""
+def visit(registry: Registry, client: FlaskClient, path: str, repeats: int, *, change: bool = False) -> Visit:
+    """Ask for a page several times, after twice that are not counted; with `change`, each time after a change of the facts."""
     for _ in range(2):
         answer = client.get(path)
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[-2000:]}"
-    with counted(registry) as asked:
+    with facts.statements(registry) as asked:
         client.get(path)
     ms = []
-    for _ in range(repeats):
+    for number in range(repeats):
+        if change:
+            registry.set_tag(OLD, "bench", str(number))
         began = time.perf_counter()
         client.get(path).get_data()
         ms.append(1000 * (time.perf_counter() - began))
@@ -220,10 +204,14 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="samespace-pages-"))
     try:
         smaller = measure(*synthetic(scratch / "small", SMALL), 1)
-        whole = measure(*synthetic(scratch / "whole", WHOLE), given.repeats)
+        registry, addresses = synthetic(scratch / "whole", WHOLE)
+        whole = measure(registry, addresses, given.repeats)
+        changed = visit(registry, create_app(registry).test_client(), "/", given.repeats, change=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     show("1,000 models, 20,000 versions, 200,000 evaluations, 500 galleries", whole, smaller)
+    p50, p95 = np.percentile(changed.ms, [50, 95])
+    print(f"\nHome after a change of the facts: p50 {p50:.0f} ms, p95 {p95:.0f} ms")
 
 
 if __name__ == "__main__":

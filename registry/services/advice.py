@@ -62,9 +62,10 @@ def measured(
     ).items
     where = sorted({e.benchmark for e in cells})
     if len(where) != 1:
-        run = f"run 'samespace evaluate BENCHMARK --version {old} --version {new}'"
+        named, asked = ("", "") if label is None else (f" for the label {label!r:.80}", f" --label {label:.80}")
+        run = f"run 'samespace evaluate BENCHMARK --version {old} --version {new}{asked}'"
         hint = f"name one of {', '.join(where)}" if where else run
-        raise NotFound(f"{new} against {old} is measured on {len(where)} benchmarks: {hint}")
+        raise NotFound(f"{new} against {old} is measured on {len(where)} benchmarks{named}: {hint}")
     labels = sorted({e.label for e in cells})
     first = str(galleries.gallery(session, where[0]).labels[0])
     chosen = labels[0] if len(labels) == 1 else first

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, render_template
 
 from web import queries
+from web.comparisons import ANSWERS
 from web.matrices import STATES, state_of
 
 __all__ = ["blueprint", "render"]
@@ -17,5 +18,5 @@ blueprint = Blueprint("pages", __name__)
 def render(template: str, *, section: str, **values: Any) -> str:
     """A page; `section` is the endpoint that the navigation shows as the current one."""
     return render_template(
-        template, section=section, states=STATES, state_of=state_of, metrics=queries.METRICS, **values
+        template, section=section, states=STATES, state_of=state_of, metrics=queries.METRICS, answers=ANSWERS, **values
     )
