@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from registry.batches import vectors_of
 from registry.errors import InvalidInput, NotFound
 from registry.home import Home
 from registry.tables import GalleryRow
@@ -58,11 +57,11 @@ def load(
         InvalidInput: there are fewer than two.
     """
     segments = {s.version.ref: s for s in row.segments}
+    stored = {ref: home.stored(row, segments[ref]) for ref in refs}
     items = home.items(row.name)
     ids = items.column("id", row.items_version)
     for ref in refs:
-        stored = home.segment(row.name, ref).column("id", segments[ref].lance_version)
-        ids = ids.filter(pc.is_in(ids, value_set=stored))
+        ids = ids.filter(pc.is_in(ids, value_set=stored[ref].ids()))
     if len(ids) < 2:
         fewest = min(refs, key=lambda ref: segments[ref].rows)
         raise InvalidInput(
@@ -73,10 +72,7 @@ def load(
         drawn = np.random.default_rng(seed).choice(len(ids), most, replace=False)
         ids = ids.take(pa.array(np.sort(drawn)))
     labels = items.take(ids, row.items_version, list(columns))
-    vectors = {
-        ref: vectors_of(home.segment(row.name, ref).take(ids, segments[ref].lance_version, ["vector"])["vector"])
-        for ref in refs
-    }
+    vectors = {ref: stored[ref].take(ids) for ref in refs}
     metric: dict[str, Metric] = {ref: segments[ref].version.metric for ref in refs}  # type: ignore[misc]
     return Bench(row.name, ids, {name: labels[name].combine_chunks() for name in columns}, vectors, metric)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from registry.backends import Backend
 from registry.batches import id_column
 from registry.errors import CorruptFile, InvalidInput
 from registry.gallery import Dataset
@@ -35,7 +36,7 @@ class _Stored:
     labels: tuple[str, ...]
     items: tuple[Dataset, int]
     previews: tuple[Dataset, int]
-    segments: Mapping[str, tuple[Dataset, int]]
+    segments: Mapping[str, Backend]
 
 
 def items(
@@ -86,11 +87,7 @@ def previews(home: Home, gallery: str, ids: Ids) -> Mapping[str | int, bytes | s
 def _stored(home: Home, gallery: str) -> _Stored:
     with home.database.reading() as session:
         row: GalleryRow = galleries.gallery(session, gallery)
-        segments = {
-            s.version.ref: (home.segment(row.name, s.version.ref), s.lance_version)
-            for s in row.segments
-            if s.lance_version
-        }
+        segments = {s.version.ref: home.stored(row, s) for s in row.segments if s.lance_version}
         items, previews = (home.items(row.name), row.items_version), (home.previews(row.name), row.previews_version)
         return _Stored(row.name, row.id_type, tuple(row.labels), items, previews, segments)
 
@@ -143,8 +140,8 @@ def _read(stored: _Stored, ids: pa.Array, *, near: Array | None, previews: bool)
     # In whatever else was stored in the same order, they stand at the same rows.
     labels = dataset.rows(places, version, list(stored.labels)).to_pylist() if stored.labels else [{}] * len(ids)
     writers: list[list[str]] = [[] for _ in range(len(ids))]
-    for ref, (segment, at) in stored.segments.items():
-        for row in np.flatnonzero(segment.places(ids, at, near=places) >= 0):
+    for ref, segment in stored.segments.items():
+        for row in np.flatnonzero(segment.places(ids, near=places) >= 0):
             writers[row].append(ref)
     shown = _previews(stored, ids, places) if previews else [None] * len(ids)
     return [

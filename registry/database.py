@@ -19,7 +19,7 @@ from registry.errors import AlreadyExists, CorruptFile, InvalidInput, MigrationN
 
 __all__ = ["HEAD", "Database", "address_in", "migrations_folder"]
 
-HEAD = "0004"
+HEAD = "0005"
 """The revision that this release reads and writes; a test holds it equal to the newest migration."""
 
 _BUSY_TIMEOUT_S = 60

@@ -11,6 +11,7 @@ from threading import Lock
 import pyarrow as pa
 
 from registry import canaries, transforms
+from registry.backends import Backend, LanceBackend
 from registry.canaries import Canaries
 from registry.database import Database, address_in
 from registry.errors import CorruptFile, InvalidInput
@@ -20,6 +21,7 @@ from registry.layout import Layout
 from registry.services.graphs import Graphs
 from registry.services.kept import Kept
 from registry.study import items
+from registry.tables import GalleryRow, SegmentRow
 from registry.transforms import Prefix, Transform
 from registry.transforms.base import write_whole
 
@@ -69,6 +71,12 @@ class Home:
     def segment(self, gallery: str, version: str) -> Dataset:
         """The vectors that `version` wrote into a gallery."""
         return Dataset(str(self.layout.segment_of(gallery, version)), self._opened)
+
+    def stored(self, row: GalleryRow, segment: SegmentRow) -> Backend:
+        """What a version stored of a gallery, at the state that counts."""
+        version = segment.version.ref
+        dataset = self.segment(row.name, version)
+        return LanceBackend(row.name, version, row.id_type, dataset, segment.lance_version, segment.rows)
 
     def transform_file(self, id: str) -> FilePath:
         """The file of a registered transform."""

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from registry.batches import check_rows, vectors_of
+from registry.backends import Backend
+from registry.batches import check_rows
 from registry.errors import InvalidInput, NotFound
 from registry.gallery import Dataset
 from registry.home import Home
@@ -31,7 +32,7 @@ class Shared:
     rows: int
     labels: Array | None
     _ids: pa.Array = field(repr=False)
-    _segments: tuple[tuple[Dataset, int], ...] = field(repr=False)
+    _segments: tuple[Backend, ...] = field(repr=False)
 
     @property
     def ids(self) -> Array:
@@ -42,13 +43,12 @@ class Shared:
         return len(self._ids)
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
-        (first, state), *others = self._segments
-        for batch in first.batches(state, ["id", "vector"], self.rows):
-            both = batch.filter(pc.is_in(batch.column("id"), value_set=self._ids))
-            if both.num_rows:
-                ids = both.column("id")
-                tables = [dataset.take(ids, at, ["vector"])["vector"] for dataset, at in others]
-                yield vectors_of(both.column("vector")), *map(vectors_of, tables)
+        first, *others = self._segments
+        for ids, rows in first.blocks(self.rows):
+            both = pc.is_in(ids, value_set=self._ids).to_numpy(zero_copy_only=False)
+            if both.any():
+                ids = ids.filter(pa.array(both))
+                yield rows[both], *(other.take(ids) for other in others)
 
 
 def shared(home: Home, gallery: str, *, versions: Sequence[str], rows: int, label: str | None = None) -> Shared:
@@ -60,15 +60,15 @@ def shared(home: Home, gallery: str, *, versions: Sequence[str], rows: int, labe
         refs = [models.find(session, ref).ref for ref in versions]
         row = galleries.gallery(session, gallery)
         column = None if label is None else evidence.label_column(row, label)
-        states = {s.version.ref: s.lance_version for s in row.segments if s.lance_version}
+        stored = {s.version.ref: home.stored(row, s) for s in row.segments if s.lance_version}
         items = home.items(row.name), row.items_version
     for ref in refs:
-        if ref not in states:
+        if ref not in stored:
             raise NotFound(f"gallery {gallery} has no vectors of {ref}: append them, or name a gallery that holds both")
-    segments = tuple((home.segment(gallery, ref), states[ref]) for ref in refs)
-    ids = segments[0][0].column("id", segments[0][1])
-    for dataset, state in segments[1:]:
-        ids = ids.filter(pc.is_in(ids, value_set=dataset.column("id", state)))
+    segments = tuple(stored[ref] for ref in refs)
+    ids = segments[0].ids()
+    for other in segments[1:]:
+        ids = ids.filter(pc.is_in(ids, value_set=other.ids()))
     return Shared(int(rows), None if column is None else _codes(*items, ids, column), ids, segments)
 
 

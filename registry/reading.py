@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from sqlalchemy.orm import Session
 
-from registry.batches import check_rows, id_column, vectors_of
+from registry.batches import check_rows, id_column
 from registry.home import Home
 from registry.index import ids_array
 from registry.segments import Source, blocks, sources_of, through
@@ -82,8 +82,7 @@ class _Wanted:
         for place, source in enumerate(self.sources):
             here = chosen == place
             if here.any():
-                stored = source.dataset.rows(rows[here], source.lance_version, ["vector"])["vector"]
-                vectors[here] = source.mapped(ids.filter(pa.array(here)), vectors_of(stored))
+                vectors[here] = source.mapped(ids.filter(pa.array(here)), source.stored.rows(rows[here]))
         return Embeddings(ids_array(ids), vectors, self.space, {s.version: s.path for s in self.sources})
 
 
@@ -97,7 +96,7 @@ def _find(home: Home, gallery: str, ids: Sequence[Any] | Array, into: str, *, al
     chosen = np.full(len(wanted), -1, dtype=np.int32)
     rows = np.full(len(wanted), -1, dtype=np.int64)
     for place, source in enumerate(sources):
-        found = source.dataset.places(wanted, source.lance_version)
+        found = source.stored.places(wanted)
         better = (chosen < 0) & (found >= 0)
         chosen[better], rows[better] = place, found[better]
         if (chosen >= 0).all():

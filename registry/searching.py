@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from sqlalchemy.orm import Session
 
 from registry import calibration
-from registry.batches import vectors_of
+from registry.batches import id_type
 from registry.errors import Incompatible, InvalidInput
 from registry.fingerprints import Fingerprint, check_fingerprint
 from registry.home import Home
@@ -131,9 +131,9 @@ def _check_scores(gallery: str, plans: Sequence[_Plan]) -> None:
     if len({metric for _, _, metric in plans}) < 2:
         return
     by_metric: dict[Metric, Source] = {}
-    seen = pa.concat_arrays([source.ids() for source, _, _ in plans]).slice(0, 0)
+    seen = pa.concat_arrays([source.stored.ids() for source, _, _ in plans]).slice(0, 0)
     for source, _, metric in plans:
-        ids = source.ids()
+        ids = source.stored.ids()
         if not pc.all(pc.is_in(ids, value_set=seen)).as_py():  # else better segments have all of its items
             by_metric.setdefault(metric, source)
         seen = pa.concat_arrays([seen, ids])
@@ -187,13 +187,7 @@ def _search_segment(
     strings = id_type == "string"
     if source.rows * width * 4 > _CACHED_BYTES and shortlist is None:
         return search_blocks(blocks(source, better, zeros=True), queries, k, metric, string_ids=strings)
-    key = (
-        source.dataset.uri,
-        source.lance_version,
-        source.path.gallery,
-        tuple((s.dataset.uri, s.lance_version) for s in better),
-        width,
-    )
+    key = (source.stored.state, source.path.gallery, tuple(s.stored.state for s in better), width)
     index = home.indexes.get(key, partial(_build, source, better, width, metric))
     if not len(index.ids):
         return empty_hits(len(queries), k, string_ids=strings)
@@ -205,9 +199,8 @@ def _search_segment(
 
 def _rows_of(source: Source, ids: Array) -> Array:
     """Whole vectors of some items of a segment, in the path's space."""
-    wanted = pa.array(ids.tolist(), type=source.ids().type)
-    stored = source.dataset.take(wanted, source.lance_version, ["vector"])
-    return source.mapped(wanted, vectors_of(stored["vector"]), zeros=True)
+    wanted = pa.array(ids.tolist(), type=id_type(source.stored.id_type))
+    return source.mapped(wanted, source.stored.take(wanted), zeros=True)
 
 
 def _build(source: Source, better: list[Source], width: int, metric: Metric) -> FlatIndex:

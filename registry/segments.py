@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from registry.batches import vectors_of
+from registry.backends import Backend
+from registry.backends.base import BLOCK_ROWS, chosen
 from registry.errors import BadVector, Incompatible
-from registry.gallery import Dataset
 from registry.home import Home
 from registry.index import ids_array
 from registry.tables import GalleryRow
@@ -19,30 +19,27 @@ from registry.transforms import Transform
 from registry.types import Path
 from registry.vectors import Array, check_finite
 
-__all__ = ["Source", "blocks", "sources_of", "through"]
-
-_BLOCK_ROWS = 65536
+__all__ = ["Source", "blocks", "held_by", "sources_of", "through"]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A segment to read: at which state, by which path, through which transforms on the stored side."""
+    """A segment to read: where it is, by which path, through which transforms on the stored side."""
 
-    dataset: Dataset
-    version: str
-    lance_version: int
+    stored: Backend
     rows: int
     path: Path
-    stored: tuple[Transform, ...]
+    chain: tuple[Transform, ...]
 
-    def ids(self) -> pa.Array:
-        """The ids of the stored items, in the order of their rows."""
-        return self.dataset.column("id", self.lance_version)
+    @property
+    def version(self) -> str:
+        """Whose vectors these are."""
+        return self.stored.version
 
     def mapped(self, ids: pa.Array, rows: Array, *, zeros: bool = False) -> Array:
         """Stored rows of `ids` in the path's space; an item that has no direction there is named."""
         try:
-            return through(self.stored, rows, zeros=zeros)
+            return through(self.chain, rows, zeros=zeros)
         except BadVector as error:
             item = ids[error.row or 0].as_py()
             raise BadVector(
@@ -76,20 +73,18 @@ def sources_of(
     unread: list[tuple[Incompatible, pa.Array]] = []
     for segment in (s for s in row.segments if s.lance_version):
         version = segment.version
-        dataset = home.segment(row.name, version.ref)
+        stored = home.stored(row, segment)
         try:
             path = way(version.ref)
         except Incompatible as error:
-            state = segment.lance_version
-            ids = dataset.column("id", state) if wanted is None else dataset.known(wanted, state)
-            unread.append((error, ids))
+            unread.append((error, stored.ids() if wanted is None else stored.known(wanted)))
             continue
-        dataset.check_rows(segment.lance_version, segment.rows)
+        stored.check()
         chain = home.chain(steps(path), version.dim, normalize=version.metric == "cosine")
-        found.append(Source(dataset, version.ref, segment.lance_version, segment.rows, path, tuple(chain)))
+        found.append(Source(stored, segment.rows, path, tuple(chain)))
     for why, ids in unread:
         for source in found:
-            ids = ids.filter(pc.invert(pc.is_in(ids, value_set=source.ids())))
+            ids = ids.filter(pc.invert(pc.is_in(ids, value_set=source.stored.ids())))
         if len(ids):
             raise why
     return sorted(found, key=_by_quality)
@@ -102,17 +97,21 @@ def _by_quality(source: Source) -> tuple[bool, float, int]:
 
 
 def blocks(
-    source: Source, better: Sequence[Source], rows: int = _BLOCK_ROWS, *, zeros: bool = False
+    source: Source, better: Sequence[Source], rows: int = BLOCK_ROWS, *, zeros: bool = False
 ) -> Iterator[tuple[Array, Array]]:
     """(ids, mapped rows) of a segment, without the items that a better segment holds: an item counts once.
 
     A search admits `zeros`: an item that a map leaves without direction is close to nothing, and the rest is found.
     """
-    taken = [s.ids() for s in better]
-    superseded = pa.concat_arrays(taken) if taken else None
-    for batch in source.dataset.batches(source.lance_version, ["id", "vector"], rows):
-        if superseded is not None and len(superseded):
-            batch = batch.filter(pc.invert(pc.is_in(batch.column("id"), value_set=superseded)))
-        if batch.num_rows:
-            ids = batch.column("id")
-            yield ids_array(ids), source.mapped(ids, vectors_of(batch.column("vector")), zeros=zeros)
+    without = held_by(better)
+    for ids, block in source.stored.blocks(rows):
+        kept = chosen(ids, without=without, among=None)
+        if kept is not None and not kept.all():
+            ids, block = ids.filter(pa.array(kept)), block[kept]
+        if len(ids):
+            yield ids_array(ids), source.mapped(ids, block, zeros=zeros)
+
+
+def held_by(sources: Sequence[Source]) -> pa.Array | None:
+    """The ids of all items that these segments hold; None without segments."""
+    return pa.concat_arrays([s.stored.ids() for s in sources]) if sources else None

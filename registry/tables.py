@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -184,6 +185,9 @@ class SegmentRow(Base):
 
     `lance_version` is the commit point of every append and delete: Lance versions beyond it were never acknowledged,
     are never read, and are rolled back by the next write.
+
+    `backend` is None where samespace wrote the vectors itself, in Lance; otherwise it says in which engine they already
+    were (see `registry.backends`), and `lance_version` counts how often that was looked at anew.
     """
 
     __tablename__ = "segments"
@@ -193,7 +197,70 @@ class SegmentRow(Base):
     version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), index=True)
     rows: Mapped[int] = mapped_column(default=0)
     lance_version: Mapped[int] = mapped_column(default=0)
+    backend: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
+    version: Mapped[VersionRow] = relationship(lazy="joined", innerjoin=True)
+
+
+class IndexRow(Base):
+    """A search index over a segment as it was at `lance_version`; searches use the newest, whose file has this `digest`.
+
+    `recall` is the share of the exact `k` nearest that it found for `queries` of the stored vectors.
+    """
+
+    __tablename__ = "indexes"
+    __table_args__ = (
+        CheckConstraint("recall BETWEEN 0 AND 1", name="recall_is_share"),
+        Index("indexes_of", "segment_id", "created_at"),
+    )
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    segment_id: Mapped[int] = mapped_column(ForeignKey("segments.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(20))
+    compression: Mapped[str] = mapped_column(String(20))
+    settings: Mapped[dict[str, Any]]
+    lance_version: Mapped[int]
+    rows: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[str] = mapped_column(String(64))
+    recall: Mapped[float]
+    k: Mapped[int]
+    queries: Mapped[int]
+    seconds: Mapped[float]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    segment: Mapped[SegmentRow] = relationship(lazy="joined", innerjoin=True)
+
+
+class BackfillRow(Base):
+    """Re-embedding a gallery by `version`, a batch at a time in the order of a file that has this `digest`.
+
+    The first `done` of the `total` items of that order are re-embedded: each batch moves it on in the transaction that makes
+    its vectors visible. Whoever runs it is `runner`, until `runs_until` unless it says otherwise before.
+    """
+
+    __tablename__ = "backfills"
+    __table_args__ = (
+        CheckConstraint("done BETWEEN 0 AND total", name="done_of_total"),
+        Index("backfills_of", "gallery_id", "created_at"),
+        Index("backfills_added", "created_at", "id"),
+    )
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"))
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    status: Mapped[str] = mapped_column(String(20))
+    settings: Mapped[dict[str, Any]]
+    digest: Mapped[str] = mapped_column(String(64))
+    total: Mapped[int]
+    done: Mapped[int] = mapped_column(default=0)
+    predicted: Mapped[list[Any]]
+    measured: Mapped[list[Any]]
+    error: Mapped[str | None] = mapped_column(String(1000))
+    runner: Mapped[str | None] = mapped_column(String(200))
+    runs_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    changed_at: Mapped[datetime] = mapped_column(default=now)
+
+    gallery: Mapped[GalleryRow] = relationship(lazy="joined", innerjoin=True)
     version: Mapped[VersionRow] = relationship(lazy="joined", innerjoin=True)
 
 
@@ -279,6 +346,15 @@ class EvaluationRow(Base):
     benchmark: Mapped[GalleryRow] = relationship(lazy="joined", innerjoin=True)
     query: Mapped[VersionRow] = relationship(foreign_keys=[query_id], lazy="joined", innerjoin=True)
     gallery: Mapped[VersionRow] = relationship(foreign_keys=[gallery_id], lazy="joined", innerjoin=True)
+
+
+class CalibrationRow(Base):
+    """Which score of the query's own space goes with a score across, as one measured cell found: a line through (x, y)."""
+
+    __tablename__ = "calibrations"
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluations.id", ondelete="CASCADE"), primary_key=True)
+    x: Mapped[list[Any]]
+    y: Mapped[list[Any]]
 
 
 class StudyRow(Base):

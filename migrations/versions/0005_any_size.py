@@ -1,0 +1,71 @@
+"""Galleries of any size: search indexes, calibrations of scores, backfills, and segments in engines that held them before."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    op.add_column("segments", sa.Column("backend", sa.JSON(), nullable=True))
+    op.create_table(
+        "indexes",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("segment_id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("compression", sa.String(length=20), nullable=False),
+        sa.Column("settings", sa.JSON(), nullable=False),
+        sa.Column("lance_version", sa.Integer(), nullable=False),
+        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("recall", sa.Double(), nullable=False),
+        sa.Column("k", sa.Integer(), nullable=False),
+        sa.Column("queries", sa.Integer(), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("recall BETWEEN 0 AND 1", name="recall_is_share"),
+        sa.ForeignKeyConstraint(["segment_id"], ["segments.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("indexes_of", "indexes", ["segment_id", "created_at"], unique=False)
+    op.create_table(
+        "calibrations",
+        sa.Column("evaluation_id", sa.Integer(), nullable=False),
+        sa.Column("x", sa.JSON(), nullable=False),
+        sa.Column("y", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(["evaluation_id"], ["evaluations.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("evaluation_id"),
+    )
+    op.create_table(
+        "backfills",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("gallery_id", sa.Integer(), nullable=False),
+        sa.Column("version_id", sa.Integer(), nullable=False),
+        sa.Column("status", sa.String(length=20), nullable=False),
+        sa.Column("settings", sa.JSON(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("total", sa.Integer(), nullable=False),
+        sa.Column("done", sa.Integer(), nullable=False),
+        sa.Column("predicted", sa.JSON(), nullable=False),
+        sa.Column("measured", sa.JSON(), nullable=False),
+        sa.Column("error", sa.String(length=1000), nullable=True),
+        sa.Column("runner", sa.String(length=200), nullable=True),
+        sa.Column("runs_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("done BETWEEN 0 AND total", name="done_of_total"),
+        sa.ForeignKeyConstraint(["gallery_id"], ["galleries.id"]),
+        sa.ForeignKeyConstraint(["version_id"], ["versions.id"]),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("backfills_of", "backfills", ["gallery_id", "created_at"], unique=False)
+    op.create_index("backfills_added", "backfills", ["created_at", "id"], unique=False)
+
+
+def downgrade() -> None:
+    op.drop_table("backfills")
+    op.drop_table("calibrations")
+    op.drop_table("indexes")
+    op.drop_column("segments", "backend")

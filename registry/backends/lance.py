@@ -1,0 +1,67 @@
+"""Segments that samespace writes itself: Lance datasets at an acknowledged version."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import ClassVar
+
+import pyarrow as pa
+
+from registry.backends.base import BLOCK_ROWS, Backend, Capability
+from registry.batches import vectors_of
+from registry.gallery import Dataset
+from registry.vectors import Array
+
+__all__ = ["LanceBackend"]
+
+
+class LanceBackend(Backend):
+    """A segment in `dataset` as it is at `lance_version`, where `acknowledged` rows must be."""
+
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"places", "append", "delete"})
+
+    def __init__(
+        self, gallery: str, version: str, id_type: str, dataset: Dataset, lance_version: int, acknowledged: int
+    ) -> None:
+        super().__init__(gallery, version, id_type)
+        self.dataset = dataset
+        self.lance_version = lance_version
+        self._acknowledged = acknowledged
+
+    @property
+    def state(self) -> Hashable:
+        """The dataset's address and version."""
+        return self.dataset.uri, self.lance_version
+
+    def check(self) -> None:
+        """See `Dataset.check_rows`."""
+        self.dataset.check_rows(self.lance_version, self._acknowledged)
+
+    def count(self) -> int:
+        """How many rows the dataset has at its version."""
+        return self.dataset.count(self.lance_version)
+
+    def ids(self) -> pa.Array:
+        """The id column."""
+        return self.dataset.column("id", self.lance_version)
+
+    def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[tuple[pa.Array, Array]]:
+        """Batches as Lance reads them."""
+        for batch in self.dataset.batches(self.lance_version, ["id", "vector"], rows):
+            yield batch.column("id"), vectors_of(batch.column("vector"))
+
+    def rows(self, places: Array) -> Array:
+        """Rows by their number."""
+        return vectors_of(self.dataset.rows(places, self.lance_version, ["vector"])["vector"])
+
+    def known(self, ids: pa.Array) -> pa.Array:
+        """In a scan of the id column."""
+        return self.dataset.known(ids, self.lance_version)
+
+    def places(self, ids: pa.Array, *, near: Array | None = None) -> Array:
+        """Where they are said to be, or else in a scan of the id column."""
+        return self.dataset.places(ids, self.lance_version, near=near)
+
+    def ids_at(self, places: Array) -> pa.Array:
+        """Without reading the others."""
+        return self.dataset.rows(places, self.lance_version, ["id"])["id"].combine_chunks()
