@@ -86,17 +86,22 @@ def home(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def registry(home):
     """The filled registry, open."""
     with connect(home) as registry:
         yield registry
 
 
+@pytest.fixture(scope="session")
+def _app(registry):
+    return create_app(registry)
+
+
 @pytest.fixture
-def client(registry):
+def client(_app):
     """A client of the pages and the API over the filled registry."""
-    return create_app(registry).test_client()
+    return _app.test_client()
 
 
 @pytest.fixture
