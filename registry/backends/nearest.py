@@ -91,7 +91,7 @@ class Nearest:
 
     def _most(self, connection: psycopg.Connection[Any]) -> int:
         """How many of the k there can be."""
-        statement = sql.SQL("SELECT count(*) FROM (SELECT 1 FROM {} WHERE {} LIMIT {}) AS some").format(
+        statement = sql.SQL("SELECT count(*) FROM (SELECT 1 FROM {} WHERE {} LIMIT {}) AS chosen").format(
             self.distance.table.name, self._wanted(), sql.Literal(self.k)
         )
         row = connection.execute(statement, {"without": self.without, "among": self.among}).fetchone()
@@ -124,11 +124,11 @@ class Nearest:
         table, distance = self.distance.table, self.distance.expression
         rows: sql.Composable = table.name
         if self.among is not None:
-            rows = sql.SQL("some AS {}").format(sql.Identifier("t"))
+            rows = sql.SQL("chosen AS {}").format(sql.Identifier("t"))
         inner = sql.SQL("SELECT {} AS id, {} AS d FROM {} WHERE {} ORDER BY {} LIMIT {}").format(
             table.id_out, distance, rows, self._wanted(), distance, sql.Literal(self.k)
         )
-        some = sql.SQL("WITH some AS MATERIALIZED (SELECT * FROM {} WHERE {}) ").format(table.name, self._wanted())
+        some = sql.SQL("WITH chosen AS MATERIALIZED (SELECT * FROM {} WHERE {}) ").format(table.name, self._wanted())
         outer = sql.SQL(
             "SELECT q.n, t.id, t.d::float8 FROM unnest({}::text[]) WITH ORDINALITY AS q(v, n) "
             "CROSS JOIN LATERAL ({}) AS t ORDER BY q.n, t.d"

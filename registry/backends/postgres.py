@@ -67,7 +67,6 @@ class Pool:
             connection = self._taken()
             with connection.transaction():
                 wanted = {"statement_timeout": str(timeout_ms), **(settings or {})}
-
                 connection.execute(_SETTINGS, [list(wanted), list(wanted.values())])
                 yield connection
         except psycopg.Error as error:
@@ -110,7 +109,8 @@ class _Lost(Unavailable):
 
 def said(error: psycopg.Error, where: str, timeout_ms: int = TIMEOUT_MS) -> SamespaceError:
     """What PostgreSQL said, as an error of ours; libpq never tells the password."""
-    first = (str(error).strip().splitlines() or ["no reason given"])[-1][:200]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = (error.diag.message_primary or (lines or ["no reason given"])[-1])[:200]
     state = error.sqlstate or ""
     if state == "57014":
         return Unavailable(f"{where} did not answer within {timeout_ms / 1000:.0f} s: give the table a vector index")
