@@ -102,7 +102,7 @@ def given(again: bool, kind: str | None, where: str | None, **names: Any) -> Att
 
 def local(found: Attachment) -> Attachment:
     """The same with whole paths, as this process finds them."""
-    paths = found.kind in _FILES or (found.kind != "pgvector" and "://" not in found.where)
+    paths = found.kind in _FILES or "://" not in found.where
     where = _whole(found.where) if paths else found.where
     ids = None if found.ids is None else _whole(found.ids)
     return Attachment(found.kind, where, found.table, found.id, found.vector, ids, found.labels)
@@ -141,7 +141,7 @@ def _whole(path: str) -> str:
 
 
 def _address(kind: str, where: str) -> str:
-    if kind in _FILES or (kind != "pgvector" and "://" not in where):
+    if kind in _FILES or (kind == "milvus" and "://" not in where):
         return where
     try:
         parts = urlsplit(where)
@@ -153,8 +153,8 @@ def _address(kind: str, where: str) -> str:
     if kind != "pgvector":
         if parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.query or parts.fragment:
             raise InvalidInput(
-                f"{kind} is at http://host:port or in a local folder, without credentials or parameters: put its key "
-                f"into SAMESPACE_{kind.upper()}_KEY"
+                f"{kind} is at an address such as http://host:6333, without credentials or parameters: put its key into "
+                f"SAMESPACE_{kind.upper()}_KEY"
             )
         return where
     return _postgresql(where, password)

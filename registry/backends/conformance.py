@@ -88,8 +88,9 @@ class _Rows:
         for row, query in enumerate(queries):
             hits = ids[row][~empty[row]]
             _hold(len(set(hits.tolist())) == len(hits), f"{what}: each item once")
-            own = [self.nearest(query[None], 1, pa.array([hit], kept.type))[1][0, 0] for hit in hits.tolist()]
-            _hold(_close(np.array(own), scores[row][~empty[row]]), f"{what}: each id has its own score")
+            if len(hits):
+                own = _scores(query, np.stack([self.of[hit] for hit in hits.tolist()]), self.metric)
+                _hold(_close(own, scores[row][~empty[row]]), f"{what}: each id has its own score")
 
 
 def _hold(condition: Any, message: str) -> None:
@@ -196,6 +197,15 @@ def tells_labels(backend: Backend, rows: _Rows) -> None:
         found.to_pydict() == {"class": [rows.label[i] for i in asked.to_pylist()]}, "labels are those that were put in"
     )
     _refuses(lambda: backend.labels(asked, ["colour"]), InvalidInput, "an unknown label column is refused")
+
+
+def _scores(query: Array, rows: Array, metric: Metric) -> Array:
+    """The score (m,) of each row (m, d)."""
+    if metric == "l2":
+        distances: Array = np.square(rows - query).sum(1)
+        return -distances
+    products: Array = rows @ query
+    return products / np.linalg.norm(rows, axis=1) / np.linalg.norm(query) if metric == "cosine" else products
 
 
 def _close(given: Array, wanted: Array) -> bool:

@@ -42,18 +42,12 @@ class QdrantBackend(Attached):
 
     @cached_property
     def client(self) -> QdrantClient:
-        """The engine's own client; a local folder is opened once in a process."""
+        """The engine's own client, of a server: its local mode would read pickles."""
         return self.engines.get(("qdrant", self.at.where), self._opened)
 
     def _opened(self) -> QdrantClient:
-        if "://" in self.at.where:
-            return QdrantClient(
-                url=self.at.where, api_key=os.environ.get(_KEY), timeout=_TIMEOUT_S, check_compatibility=False
-            )
-        try:
-            return QdrantClient(path=self.at.where)
-        except RuntimeError as error:  # another process has it
-            raise Unavailable(f"{self.at.where} is in use: {str(error).splitlines()[0][:160]}") from error
+        key = os.environ.get(_KEY)
+        return QdrantClient(url=self.at.where, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False)
 
     def check(self) -> None:
         """The collection is there, with vectors of the same width and distance."""

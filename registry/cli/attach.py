@@ -14,7 +14,7 @@ __all__ = ["attach", "detach"]
 @click.argument("name")
 @click.option("--version", required=True, help="The version that made the vectors, such as products/1.")
 @click.option("--pgvector", metavar="ADDRESS", help="A table of PostgreSQL, at postgresql://user@host/db; no password.")
-@click.option("--qdrant", metavar="ADDRESS|FOLDER", help="A collection of Qdrant.")
+@click.option("--qdrant", metavar="ADDRESS", help="A collection of Qdrant.")
 @click.option("--milvus", metavar="ADDRESS|FILE", help="A collection of Milvus.")
 @click.option("--parquet", metavar="PATH", help="A Parquet file, or a folder of them.")
 @click.option("--npy", metavar="PATH", help="A .npy file (n, d), or a folder with vectors.npy and perhaps ids.npy.")

@@ -61,8 +61,9 @@ def test_lance(tmp_path):
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("index", [None, "hnsw", "ivfflat"])
-@pytest.mark.parametrize("kind", ["vector", "halfvec"])
+@pytest.mark.parametrize(
+    ("kind", "index"), [("vector", None), ("vector", "hnsw"), ("vector", "ivfflat"), ("halfvec", "hnsw")]
+)
 def test_pgvector(database, engines, kind, index):
     where, connection = database
     operators = {"cosine": "cosine", "dot": "ip", "l2": "l2"}
@@ -81,7 +82,7 @@ def test_pgvector(database, engines, kind, index):
         at = attachment("pgvector", where, table=f"public.{name}", id="the id", vector="v", labels={"class": "kind"})
         return opened(engines, metric, at)
 
-    conformance.check(make, metrics=conformance.METRICS if index != "ivfflat" else ["l2"])
+    conformance.check(make, metrics=conformance.METRICS if index == "hnsw" else ["l2"])
 
 
 @pytest.mark.postgres
@@ -188,15 +189,16 @@ def test_a_faiss_index_that_cannot_give_vectors_back(tmp_path, engines, monkeypa
     conformance.check(make, metrics=["l2"], strings=[False])
 
 
-def test_qdrant(tmp_path, engines):
-    models = pytest.importorskip("qdrant_client.models")
+def test_qdrant(engines):
+    qdrant = pytest.importorskip("qdrant_client")
+    models = qdrant.models
     distances = {"cosine": models.Distance.COSINE, "dot": models.Distance.DOT, "l2": models.Distance.EUCLID}
-    where = str(tmp_path / "qdrant")
+    where = "http://qdrant.invalid:6333"
+    client = engines.get(("qdrant", where), lambda: qdrant.QdrantClient(":memory:"))
 
     def make(ids, vectors, metric, labels):
         name = uuid.uuid4().hex
         at = attachment("qdrant", where, table=name, vector="image", labels={"class": "kind"})
-        client = attached("g", Writer("m/1", 8, metric, False), "", at, engines).client
         client.create_collection(name, {"image": models.VectorParams(size=8, distance=distances[metric])})
         points = [
             models.PointStruct(id=i, vector={"image": x.tolist()}, payload={"kind": label})
@@ -205,7 +207,7 @@ def test_qdrant(tmp_path, engines):
         client.upsert(name, points)
         return opened(engines, metric, at)
 
-    conformance.check(make, uuids=True)
+    conformance.check(make, uuids=True, metrics=["cosine", "l2"])
 
 
 def test_milvus(tmp_path, engines):
@@ -233,7 +235,8 @@ def test_milvus(tmp_path, engines):
         client.load_collection(name)
         return opened(engines, metric, at)
 
-    conformance.check(make)
+    conformance.check(make, metrics=["dot"], strings=[True])
+    conformance.check(make, metrics=["l2"], strings=[False])
 
 
 def test_the_suite_finds_what_does_not_hold(tmp_path):
