@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from registry.errors import InvalidInput, NotFound
 from registry.home import Home
+from registry.members import members_of
 from registry.tables import GalleryRow
 from registry.types import Path
 from registry.vectors import Array, Metric
@@ -58,8 +59,8 @@ def load(
     """
     segments = {s.version.ref: s for s in row.segments}
     stored = {ref: home.stored(row, segments[ref]) for ref in refs}
-    items = home.items(row.name)
-    ids = items.column("id", row.items_version)
+    items = members_of(home, row)
+    ids = items.ids()
     for ref in refs:
         ids = ids.filter(pc.is_in(ids, value_set=stored[ref].ids()))
     if len(ids) < 2:
@@ -71,7 +72,7 @@ def load(
     if most is not None and len(ids) > most:
         drawn = np.random.default_rng(seed).choice(len(ids), most, replace=False)
         ids = ids.take(pa.array(np.sort(drawn)))
-    labels = items.take(ids, row.items_version, list(columns))
+    labels = items.labels(ids, columns)
     vectors = {ref: stored[ref].take(ids) for ref in refs}
     metric: dict[str, Metric] = {ref: segments[ref].version.metric for ref in refs}  # type: ignore[misc]
     return Bench(row.name, ids, {name: labels[name].combine_chunks() for name in columns}, vectors, metric)

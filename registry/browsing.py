@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from registry.backends import Backend
 from registry.batches import id_column
 from registry.errors import CorruptFile, InvalidInput
 from registry.gallery import Dataset
 from registry.home import Home
+from registry.itemized import listed
+from registry.members import Members, members_of
 from registry.previews import MOST_SHOWN, check_label, check_limit
 from registry.services import galleries, pages
 from registry.tables import GalleryRow
@@ -37,6 +40,7 @@ class _Stored:
     items: tuple[Dataset, int]
     previews: tuple[Dataset, int]
     segments: Mapping[str, Backend]
+    members: Members
 
 
 def items(
@@ -46,6 +50,9 @@ def items(
     check_limit(limit, previews=previews)
     stored = _stored(home, gallery)
     label = check_label(label, stored.labels, gallery)
+    if stored.members.attached:
+        some, following = listed(stored.members, after=after, limit=limit, label=label)
+        return Page(tuple(_read(stored, some, near=None, previews=previews)), following)
     dataset, now = stored.items
     of = f"items of {stored.name}"
     state, start = (now, 0) if after is None else pages.decoded(after, of, (int, int))
@@ -89,7 +96,7 @@ def _stored(home: Home, gallery: str) -> _Stored:
         row: GalleryRow = galleries.gallery(session, gallery)
         segments = {s.version.ref: home.stored(row, s) for s in row.segments if s.lance_version}
         items, previews = (home.items(row.name), row.items_version), (home.previews(row.name), row.previews_version)
-        return _Stored(row.name, row.id_type, tuple(row.labels), items, previews, segments)
+        return _Stored(row.name, row.id_type, tuple(row.labels), items, previews, segments, members_of(home, row))
 
 
 def _listed(
@@ -132,22 +139,42 @@ def _matching(
 def _read(stored: _Stored, ids: pa.Array, *, near: Array | None, previews: bool) -> list[Item]:
     """What is stored of `ids` now; what was deleted is left out."""
     dataset, version = stored.items
-    places = dataset.places(ids, version, near=near) if version else np.full(len(ids), -1)
-    there = places >= 0
-    ids, places = ids.filter(pa.array(there)), places[there]
+    if stored.members.attached:
+        places, ids = None, ids.filter(pc.is_in(ids, value_set=stored.members.known(ids)))
+    else:
+        places = dataset.places(ids, version, near=near) if version else np.full(len(ids), -1)
+        there = places >= 0
+        ids, places = ids.filter(pa.array(there)), places[there]
     if not len(ids):
         return []
     # In whatever else was stored in the same order, they stand at the same rows.
-    labels = dataset.rows(places, version, list(stored.labels)).to_pylist() if stored.labels else [{}] * len(ids)
+    labels = _labels(stored, ids, places)
     writers: list[list[str]] = [[] for _ in range(len(ids))]
     for ref, segment in stored.segments.items():
-        for row in np.flatnonzero(segment.places(ids, near=places) >= 0):
+        for row in np.flatnonzero(_held(segment, ids, places)):
             writers[row].append(ref)
     shown = _previews(stored, ids, places) if previews else [None] * len(ids)
     return [
         Item(id, of, tuple(by), preview)
         for id, of, by, preview in zip(ids.to_pylist(), labels, writers, shown, strict=True)
     ]
+
+
+def _labels(stored: _Stored, ids: pa.Array, places: Array | None) -> list[Any]:
+    dataset, version = stored.items
+    if not stored.labels:
+        return [{}] * len(ids)
+    if places is None:
+        return list(stored.members.labels(ids, stored.labels).to_pylist())
+    return list(dataset.rows(places, version, list(stored.labels)).to_pylist())
+
+
+def _held(segment: Backend, ids: pa.Array, places: Array | None) -> Array:
+    """Which (m,) of `ids` a segment holds."""
+    if "places" in segment.capabilities:
+        return segment.places(ids, near=places) >= 0
+    held: Array = pc.is_in(ids, value_set=segment.known(ids)).to_numpy(zero_copy_only=False)
+    return held
 
 
 def _previews(stored: _Stored, ids: pa.Array, near: Array | None) -> list[Any]:

@@ -15,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 
-from registry import canaries, previews, transforms, wire
+from registry import attachments, canaries, previews, transforms, wire
 from registry.batches import Batch, Target, check_rows, checked, id_column
 from registry.canaries import Canaries, Encode, EncoderCheck, Inputs, check_encoder
 from registry.descriptions import check_description, check_key, check_tag
@@ -288,6 +288,37 @@ class Client(Lists):
         answer = self._server.send("POST", path, content, kind=wire.ARROW, key=_key(key)).content
         items: int = wire.json_object(answer)["items"]
         return items
+
+    def attach(
+        self,
+        gallery: str,
+        *,
+        version: str,
+        kind: str | None = None,
+        where: str | None = None,
+        table: str | None = None,
+        id: str | None = None,
+        vector: str | None = None,
+        ids: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        again: bool = False,
+        key: str | None = None,
+    ) -> Gallery:
+        """Make vectors that the server reaches a segment of a gallery; see `registry.embedded.Registry.attach`.
+
+        It takes an admin's token, and an address or folder that the server's operator listed; paths are the server's.
+        """
+        attachments.given(again, kind, where, table=table, id=id, vector=vector, ids=ids, labels=labels)
+        body = {
+            "version": version, "kind": kind, "where": where, "table": table, "id": id, "vector": vector, "ids": ids,
+            "labels": None if labels is None else dict(labels), "again": again,
+        }  # fmt: skip
+        return wire.from_json(Gallery, self._post(f"{_gallery_path(gallery)}/attach", body, key))
+
+    def detach(self, gallery: str, *, version: str) -> Gallery:
+        """Forget vectors of `version` that are attached to a gallery; what is there stays as it is. NotFound if none are."""
+        path = f"{_gallery_path(gallery)}/detach"
+        return wire.from_json(Gallery, self._server.json("POST", path, body={"version": version}))
 
     # Items, for people to look at
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from registry import (
     addresses,
+    attaching,
+    attachments,
     browsing,
     delivering,
     evaluating,
@@ -112,6 +114,7 @@ class Registry(Lists):
 
     def close(self) -> None:
         """Let go of database connections; what was acknowledged is already on disk."""
+        self._home.engines.close()
         self._home.database.close()
 
     @property
@@ -363,6 +366,51 @@ class Registry(Lists):
     def delete(self, gallery: str, ids: Ids, *, key: str | None = None) -> int:
         """Remove items, all their vectors and previews; unknown ids are passed over. Returns how many items went."""
         return writing.delete(self._home, gallery, ids, key=key)
+
+    def attach(
+        self,
+        gallery: str,
+        *,
+        version: str,
+        kind: str | None = None,
+        where: str | None = None,
+        table: str | None = None,
+        id: str | None = None,
+        vector: str | None = None,
+        ids: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        again: bool = False,
+        key: str | None = None,
+    ) -> Gallery:
+        """Make vectors of `version` a segment of a gallery where they already live: nothing is copied, nothing written.
+
+        The gallery is created if there is none, a benchmark if there are `labels`. All rows are looked at once, as if they
+        were appended; the rows of an engine may change afterwards, files may not. See `docs/attach.md`.
+
+        Args:
+            gallery: the gallery's name.
+            version: the version that made the vectors.
+            kind: `pgvector`, `qdrant`, `milvus`, `parquet`, `npy` or `faiss`.
+            where: an address without a password, or a path.
+            table: the table, which may be `schema.table`, or the collection.
+            id: the column of the ids, by default `id`; Qdrant's are those of its points.
+            vector: the column of the vectors, by default `embedding` for pgvector and `vector` elsewhere.
+            ids: for `npy` and `faiss` a file of ids, if row numbers or the index's own are not the items'.
+            labels: label column -> column there.
+            again: look anew at what is attached, and accept what changed; `kind` and all else are left out.
+            key: an idempotency key: a second call with it does nothing.
+
+        Raises:
+            InvalidInput, DimensionMismatch, BadVector, DuplicateId: what is there can be no segment; what is wrong is named.
+            AlreadyExists: this version stored vectors in the gallery, or is attached to it.
+            CorruptFile, Unavailable, MissingExtra: it cannot be read.
+        """
+        at = attachments.given(again, kind, where, table=table, id=id, vector=vector, ids=ids, labels=labels)
+        return attaching.attach(self._home, gallery, version=version, at=at and attachments.local(at), key=key)
+
+    def detach(self, gallery: str, *, version: str) -> Gallery:
+        """Forget vectors of `version` that are attached to a gallery; what is there stays as it is. NotFound if none are."""
+        return attaching.detach(self._home, gallery, version=version)
 
     # Items, for people to look at
 

@@ -12,6 +12,9 @@ import pyarrow as pa
 
 from registry import canaries, transforms
 from registry.backends import Backend, LanceBackend
+from registry.backends.attached import Writer
+from registry.backends.engines import Engines
+from registry.backends.opening import attached, told
 from registry.canaries import Canaries
 from registry.database import Database, address_in
 from registry.errors import CorruptFile, InvalidInput
@@ -21,11 +24,11 @@ from registry.layout import Layout
 from registry.services.graphs import Graphs
 from registry.services.kept import Kept
 from registry.study import items
-from registry.tables import GalleryRow, SegmentRow
+from registry.tables import GalleryRow, SegmentRow, VersionRow
 from registry.transforms import Prefix, Transform
 from registry.transforms.base import write_whole
 
-__all__ = ["Home"]
+__all__ = ["Home", "writer_of"]
 
 _INDEX_BUDGET_BYTES = 2 << 30
 _TRANSFORMS_KEPT = 256
@@ -56,6 +59,7 @@ class Home:
         self.indexes = IndexCache(_INDEX_BUDGET_BYTES)
         self.graphs = Graphs()
         self.kept = Kept()
+        self.engines = Engines()
         self._transforms: OrderedDict[str, Transform] = OrderedDict()
         self._opened = OpenDatasets()
         self._lock = Lock()
@@ -75,6 +79,11 @@ class Home:
     def stored(self, row: GalleryRow, segment: SegmentRow) -> Backend:
         """What a version stored of a gallery, at the state that counts."""
         version = segment.version.ref
+        if segment.backend is not None:
+            return attached(
+                row.name, writer_of(segment.version), row.id_type, told(segment.backend), self.engines,
+                seen=segment.backend["seen"], look=segment.lance_version,
+            )  # fmt: skip
         dataset = self.segment(row.name, version)
         return LanceBackend(row.name, version, row.id_type, dataset, segment.lance_version, segment.rows)
 
@@ -136,3 +145,8 @@ class Home:
             width, directions = (found[-1].target_dim, found[-1].normalize) if found else (dim, normalize)
             found.append(Prefix(from_dim=width, to_dim=int(step[2:-1]), normalize=directions))
         return found
+
+
+def writer_of(version: VersionRow) -> Writer:
+    """A version, as far as its attached vectors are concerned."""
+    return Writer(version.ref, version.dim, version.metric, version.normalized)  # type: ignore[arg-type]

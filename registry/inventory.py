@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import null, select
 from sqlalchemy.orm import Session
 
 from registry.layout import Layout
@@ -71,7 +71,7 @@ def _segments(session: Session, layout: Layout) -> list[StoredDataset]:
         select(GalleryRow.name, VersionRow, SegmentRow.lance_version, SegmentRow.rows)
         .join(SegmentRow, SegmentRow.gallery_id == GalleryRow.id)
         .join(VersionRow, VersionRow.id == SegmentRow.version_id)
-        .where(SegmentRow.lance_version > 0)
+        .where(SegmentRow.lance_version > 0, SegmentRow.backend.is_(null()))
         .order_by(SegmentRow.id)
     )
     return [

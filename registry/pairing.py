@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from registry.backends import Backend
 from registry.batches import check_rows
 from registry.errors import InvalidInput, NotFound
-from registry.gallery import Dataset
 from registry.home import Home
 from registry.index import ids_array
+from registry.members import Members, members_of
 from registry.services import evidence, galleries, models
 from registry.vectors import Array
 
@@ -61,7 +61,7 @@ def shared(home: Home, gallery: str, *, versions: Sequence[str], rows: int, labe
         row = galleries.gallery(session, gallery)
         column = None if label is None else evidence.label_column(row, label)
         stored = {s.version.ref: home.stored(row, s) for s in row.segments if s.lance_version}
-        items = home.items(row.name), row.items_version
+        items = members_of(home, row)
     for ref in refs:
         if ref not in stored:
             raise NotFound(f"gallery {gallery} has no vectors of {ref}: append them, or name a gallery that holds both")
@@ -69,10 +69,10 @@ def shared(home: Home, gallery: str, *, versions: Sequence[str], rows: int, labe
     ids = segments[0].ids()
     for other in segments[1:]:
         ids = ids.filter(pc.is_in(ids, value_set=other.ids()))
-    return Shared(int(rows), None if column is None else _codes(*items, ids, column), ids, segments)
+    return Shared(int(rows), None if column is None else _codes(items, ids, column), ids, segments)
 
 
-def _codes(items: Dataset, state: int, ids: pa.Array, column: str) -> Array:
-    labels = items.take(ids, state, [column])[column].combine_chunks()
+def _codes(items: Members, ids: pa.Array, column: str) -> Array:
+    labels = items.labels(ids, [column])[column].combine_chunks()
     codes: Array = labels.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return codes

@@ -13,6 +13,7 @@ from registry.batches import refuse_twice
 from registry.errors import InvalidInput
 from registry.gallery import Dataset
 from registry.home import Home
+from registry.members import Members, members_of
 from registry.previews import check_kind, checked, preview_schema
 from registry.services import galleries, operations
 from registry.services.audit import record
@@ -49,19 +50,19 @@ def add(home: Home, gallery: str, *, kind: Preview, parts: Iterable[Part], key: 
     with home.database.reading() as session:
         row = galleries.gallery(session, gallery)
         check_kind(kind, gallery, row.preview)
-        ids_are, state = row.id_type, _state(row)
+        ids_are, state, members = row.id_type, _state(row), members_of(home, row)
     dataset = home.previews(gallery)
     with _staged(dataset, kind, ids_are, parts, state.previews) as batch:
         once = operations.once(key, "add_previews", gallery, kind, digest(batch.ids) if key else "")
         # Reading a big gallery's ids takes a while: done here, outside the lock, and again below only if it changed.
-        items, taken = _known(home, gallery, batch.ids, state)
+        items, taken = _known(members, home.previews(gallery), batch.ids, state)
         with home.database.writing() as session:
             row = galleries.locked(session, gallery)
             if (before := operations.result(session, once)) is not None:
                 return int(before)
             check_kind(kind, gallery, row.preview)
             if _state(row) != state:
-                items, taken = _known(home, gallery, batch.ids, _state(row))
+                items, taken = _known(members_of(home, row), home.previews(gallery), batch.ids, _state(row))
             require_known(batch.ids, items, gallery)
             refuse_stored(batch.ids, taken, f"{gallery} already has a preview for", "previews")
             row.previews_version = batch.files.publish(preview_schema(ids_are, kind), row.previews_version)
@@ -96,6 +97,6 @@ def _state(row: GalleryRow) -> _State:
     return _State(row.items_version, row.previews_version)
 
 
-def _known(home: Home, gallery: str, ids: pa.Array, state: _State) -> tuple[pa.Array, pa.Array]:
+def _known(items: Members, previews: Dataset, ids: pa.Array, state: _State) -> tuple[pa.Array, pa.Array]:
     """Those of `ids` that are items, and those that have previews."""
-    return home.items(gallery).known(ids, state.items), home.previews(gallery).known(ids, state.previews)
+    return items.known(ids), previews.known(ids, state.previews)

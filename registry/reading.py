@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy.orm import Session
 
+from registry.backends import Backend
 from registry.batches import check_rows, id_column
 from registry.home import Home
 from registry.index import ids_array
@@ -82,7 +84,10 @@ class _Wanted:
         for place, source in enumerate(self.sources):
             here = chosen == place
             if here.any():
-                vectors[here] = source.mapped(ids.filter(pa.array(here)), source.stored.rows(rows[here]))
+                some = ids.filter(pa.array(here))
+                by_row = "places" in source.stored.capabilities
+                found = source.stored.rows(rows[here]) if by_row else source.stored.take(some)
+                vectors[here] = source.mapped(some, found)
         return Embeddings(ids_array(ids), vectors, self.space, {s.version: s.path for s in self.sources})
 
 
@@ -96,13 +101,21 @@ def _find(home: Home, gallery: str, ids: Sequence[Any] | Array, into: str, *, al
     chosen = np.full(len(wanted), -1, dtype=np.int32)
     rows = np.full(len(wanted), -1, dtype=np.int64)
     for place, source in enumerate(sources):
-        found = source.stored.places(wanted)
+        found = _found(source.stored, wanted)
         better = (chosen < 0) & (found >= 0)
         chosen[better], rows[better] = place, found[better]
         if (chosen >= 0).all():
             break
     require_known(wanted, wanted.filter(pa.array(chosen >= 0)), gallery)
     return _Wanted(wanted, into, dim, sources, chosen, rows)
+
+
+def _found(stored: Backend, wanted: pa.Array) -> Array:
+    """At which row each of `wanted` is, or -1; where a backend has no rows, 0 for those that it holds."""
+    if "places" in stored.capabilities:
+        return stored.places(wanted)
+    found: Array = pc.is_in(wanted, value_set=stored.known(wanted)).to_numpy(zero_copy_only=False).astype(np.int64) - 1
+    return found
 
 
 def scan(home: Home, gallery: str, *, into: str, rows: int, allow_unmeasured: bool) -> Iterator[Embeddings]:

@@ -19,7 +19,7 @@ from registry.fingerprints import Fingerprint, check_fingerprint
 from registry.home import Home
 from registry.index import FlatIndex, empty_hits, merge, search_blocks
 from registry.refs import is_relative, prefix_of
-from registry.segments import Source, blocks, sources_of, through
+from registry.segments import Source, blocks, held_by, sources_of, through
 from registry.services import galleries, models, paths, transforms
 from registry.shortlist import rerank
 from registry.tables import GalleryRow
@@ -185,10 +185,14 @@ def _search_segment(
         )
     width = dim if shortlist is None else shortlist.width
     strings = id_type == "string"
-    if source.rows * width * 4 > _CACHED_BYTES and shortlist is None:
+    if "search" in source.stored.capabilities and not source.chain and shortlist is None:
+        return source.stored.search(queries, k, metric=metric, without=held_by(better))
+    fixed = all(s.stored.state is not None for s in (source, *better))  # else there is nothing to keep an index by
+    if (source.rows * width * 4 > _CACHED_BYTES or not fixed) and shortlist is None:
         return search_blocks(blocks(source, better, zeros=True), queries, k, metric, string_ids=strings)
     key = (source.stored.state, source.path.gallery, tuple(s.stored.state for s in better), width)
-    index = home.indexes.get(key, partial(_build, source, better, width, metric))
+    build = partial(_build, source, better, width, metric)
+    index = home.indexes.get(key, build) if fixed else build()
     if not len(index.ids):
         return empty_hits(len(queries), k, string_ids=strings)
     if shortlist is None:

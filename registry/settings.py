@@ -34,6 +34,11 @@ class Settings:
     body_mb: int = _setting(65536, "largest body of vectors, in MiB; they are read in pieces, never held whole")
     rate_limit: str = _setting("", "requests of one token or address, such as '600 per minute'; empty is no limit")
     webhook_allow: str = _setting("", "hosts that webhooks may call, private ones too; empty is every public one")
+    attachable: str = _setting(
+        "",
+        "addresses and folders, with commas between, below which admins may attach vectors through the server, such as "
+        "'postgresql://reader@db/shop,/srv/vectors'; empty is none",
+    )
     tracking_uri: str = _setting(
         "", "MLflow's store of runs; empty is mlflow.db in the home", secret=True
     )  # it may hold a password
@@ -75,6 +80,11 @@ class Settings:
     def webhook_hosts(self) -> tuple[str, ...]:
         """`webhook_allow` as a list."""
         return _listed(self.webhook_allow)
+
+    @property
+    def attachable_at(self) -> tuple[str, ...]:
+        """`attachable` as a list."""
+        return tuple(part.strip() for part in self.attachable.split(",") if part.strip())
 
 
 def variable(name: str) -> str:

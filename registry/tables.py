@@ -161,6 +161,8 @@ class GalleryRow(Base):
 
     `preview` is what kind of previews is stored, None for none yet; `previews` how many, at `previews_version` of their
     dataset; `preview_url` where else a person's browser finds pictures of items, with `{id}` for the item.
+
+    `elsewhere` is how many more items attached segments alone held when these were looked at last.
     """
 
     __tablename__ = "galleries"
@@ -176,6 +178,7 @@ class GalleryRow(Base):
     previews_version: Mapped[int] = mapped_column(default=0, server_default="0")
     previews: Mapped[int] = mapped_column(default=0, server_default="0")
     preview_url: Mapped[str | None] = mapped_column(String(1000))
+    elsewhere: Mapped[int] = mapped_column(default=0, server_default="0")
 
     segments: Mapped[list[SegmentRow]] = relationship(lazy="selectin", order_by="SegmentRow.id")
 

@@ -126,11 +126,18 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The vectors that one version wrote into a gallery, at the state that the registry acknowledges."""
+    """The vectors that one version wrote into a gallery, at the state that the registry acknowledges.
+
+    `backend` is what keeps them: `lance` is samespace itself; anything else had them before, at `where`, and `lance_version`
+    and `rows` are then of the last look at them. `capabilities` are what it does itself, see `registry.backends`.
+    """
 
     version: str
     rows: int
     lance_version: int
+    backend: str = "lance"
+    where: str | None = None
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -564,8 +571,10 @@ Action = Literal[
     "canaries.added",
     "encoder.checked",
     "gallery.appended",
+    "gallery.attached",
     "gallery.created",
     "gallery.deleted",
+    "gallery.detached",
     "gallery.preview_url",
     "gallery.previewed",
     "token.created",

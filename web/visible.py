@@ -16,6 +16,7 @@ from registry.types import (
     Matrix,
     Model,
     Path,
+    Segment,
     Study,
     TransformInfo,
     Version,
@@ -47,7 +48,7 @@ def version(caller: Caller, found: Version) -> Version:
 def galleries(caller: Caller, found: Iterable[Gallery]) -> list[Gallery]:
     """The galleries that are covered, with what models that are covered wrote into them."""
     return [
-        replace(g, segments=tuple(s for s in g.segments if _sees_version(caller, s.version)))
+        replace(g, segments=tuple(_segment(caller, s) for s in g.segments if _sees_version(caller, s.version)))
         for g in found
         if caller.sees_gallery(g.name)
     ]
@@ -113,6 +114,11 @@ def encoder_checks(caller: Caller, found: Iterable[Check]) -> list[Check]:
 def changes(caller: Caller, found: Iterable[Change]) -> list[Change]:
     """The audit log, which names models and galleries of all kinds: for callers who see everything."""
     return list(found) if caller.unlimited else []
+
+
+def _segment(caller: Caller, found: Segment) -> Segment:
+    """A segment; where it lives, if that is elsewhere, is for those who look after it."""
+    return found if found.where is None or caller.role == "admin" else replace(found, where=None)
 
 
 def _sees_both(caller: Caller, e: Evaluation) -> bool:

@@ -9,6 +9,7 @@ down_revision = "0004"
 
 def upgrade() -> None:
     op.add_column("segments", sa.Column("backend", sa.JSON(), nullable=True))
+    op.add_column("galleries", sa.Column("elsewhere", sa.Integer(), nullable=False, server_default="0"))
     op.create_table(
         "indexes",
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -68,4 +69,5 @@ def downgrade() -> None:
     op.drop_table("backfills")
     op.drop_table("calibrations")
     op.drop_table("indexes")
+    op.drop_column("galleries", "elsewhere")
     op.drop_column("segments", "backend")

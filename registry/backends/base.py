@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator
-from typing import ClassVar, Literal
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from registry.errors import NotFound
+from registry.errors import InvalidInput, NotFound
 from registry.index import ids_array, search_blocks
 from registry.vectors import Array, Metric
 
-__all__ = ["BLOCK_ROWS", "Backend", "Capability", "chosen"]
+__all__ = ["BLOCK_ROWS", "CAPABILITIES", "Backend", "Capability", "chosen"]
 
-Capability = Literal["places", "append", "delete", "search", "filter"]
-"""What a backend does itself: find rows by their number, take new rows, let rows go, search by an index of its own, and
-search among some items only."""
+Capability = Literal["read", "places", "append", "delete", "search", "filter", "labels"]
+"""What a backend does itself: give vectors back, find rows by their number, take new rows, let rows go, search by an index
+of its own, search that among some items only, and tell the items' labels."""
+
+CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
 
 BLOCK_ROWS = 65536
 
@@ -27,10 +29,11 @@ class Backend(ABC):
     """The vectors that one version stored in a gallery, as they were at one state; reading changes nothing.
 
     Ids are string or int64, each once, in an order that a state keeps. Whoever wants to know what a backend can do asks
-    `capabilities`; what it does not list still works, on top of the abstract methods, in bounded memory but slower.
+    `capabilities`; what it does not list still works, on top of the abstract methods, in bounded memory but slower. Only
+    vectors that it cannot `read`, rows that it cannot `append` or `delete`, and `labels` that it has not, are refused.
     """
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    capabilities: frozenset[Capability] = frozenset({"read"})
 
     def __init__(self, gallery: str, version: str, id_type: str) -> None:
         self.gallery = gallery
@@ -40,7 +43,7 @@ class Backend(ABC):
     @property
     @abstractmethod
     def state(self) -> Hashable:
-        """A name of the backend and its state: while two are equal, so is what they give."""
+        """A name of the backend and its state: while two are equal, so is what they give. None if nobody can tell."""
 
     @abstractmethod
     def check(self) -> None:
@@ -67,6 +70,24 @@ class Backend(ABC):
     def rows(self, places: Array) -> Array:
         """The vectors (m, d) of the rows at `places` (m,), in that order; a place may come more than once."""
 
+    def page(self, after: str | int | None, limit: int) -> pa.Array:
+        """At most `limit` ids in order, those behind the id `after`; the first ones for None."""
+        stored = self.ids()
+        start = 0 if after is None else pc.index(stored, pa.scalar(after, stored.type)).as_py() + 1
+        return stored.slice(start, limit)
+
+    def labels(self, ids: pa.Array, columns: Sequence[str]) -> pa.Table:
+        """The labels of `ids` (m,), all of them stored, in that order: a column for each, of strings or int64.
+
+        Raises:
+            InvalidInput: this backend has no labels.
+        """
+        del ids
+        raise InvalidInput(
+            f"{self.version} has no labels {', '.join(map(repr, columns))} in {self.gallery}: name their columns when it "
+            "is attached"
+        )
+
     def known(self, ids: pa.Array) -> pa.Array:
         """Those of `ids` that are stored, each once."""
         stored = self.ids()
@@ -90,11 +111,14 @@ class Backend(ABC):
         """
         places = self.places(ids)
         if len(places) and places.min() < 0:
-            id = ids[int(np.argmin(places))].as_py()
-            raise NotFound(
-                f"{self.version} stored no vector of {id!r:.80} in {self.gallery}: check the id, or append it first"
-            )
+            raise self.unknown(ids[int(np.argmin(places))].as_py())
         return self.rows(places)
+
+    def unknown(self, id: str | int) -> NotFound:
+        """The error that says that an id is not stored."""
+        return NotFound(
+            f"{self.version} stored no vector of {id!r:.80} in {self.gallery}: check the id, or append it first"
+        )
 
     def search(
         self, queries: Array, k: int, *, metric: Metric, without: pa.Array | None = None, among: pa.Array | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import ClassVar
 
 import pyarrow as pa
 
@@ -18,7 +17,7 @@ __all__ = ["LanceBackend"]
 class LanceBackend(Backend):
     """A segment in `dataset` as it is at `lance_version`, where `acknowledged` rows must be."""
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({"places", "append", "delete"})
+    capabilities: frozenset[Capability] = frozenset({"read", "places", "append", "delete"})
 
     def __init__(
         self, gallery: str, version: str, id_type: str, dataset: Dataset, lance_version: int, acknowledged: int

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.cli import files
+from registry.cli.attach import attach, detach
 from registry.cli.context import Context, pass_context
 from registry.cli.items import items, preview_url, previews
 from registry.errors import InvalidInput
@@ -21,7 +22,7 @@ def command() -> None:
     """Create galleries, append vectors, search."""
 
 
-for shown in (items, previews, preview_url):
+for shown in (items, previews, preview_url, attach, detach):
     command.add_command(shown)
 
 

@@ -28,7 +28,7 @@ def counts(session: Session) -> Counts:
             _rows(VersionRow).label("versions"),
             _rows(GalleryRow).label("galleries"),
             _rows(GalleryRow, func.json_array_length(GalleryRow.labels) > 0).label("benchmarks"),
-            _sum(GalleryRow.items).label("items"),
+            (_sum(GalleryRow.items) + _sum(GalleryRow.elsewhere)).label("items"),
             _sum(SegmentRow.rows).label("vectors"),
             _rows(TransformRow).label("transforms"),
             _rows(EvaluationRow).label("evaluations"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, lazyload
@@ -16,7 +17,7 @@ from registry.services.audit import record
 from registry.tables import GalleryRow, ModelRow, SegmentRow, VersionRow, now
 from registry.types import Gallery, Page, Segment
 
-__all__ = ["create", "galleries", "gallery", "locked", "segment", "set_preview_url", "to_gallery"]
+__all__ = ["create", "galleries", "gallery", "locked", "segment", "set_preview_url", "to_gallery", "to_segment"]
 
 _RESERVED = {"id", "vector"}
 
@@ -48,6 +49,7 @@ def create(session: Session, name: str, *, id_type: str, labels: Sequence[str]) 
         items_version=0,
         previews=0,
         previews_version=0,
+        elsewhere=0,
         created_at=now(),
         segments=[],
     )
@@ -111,7 +113,7 @@ def _stored(session: Session, galleries: Sequence[int]) -> Mapping[int, list[Seg
     """By gallery (row id) what versions stored in it; columns alone, since there may be thousands."""
     s = SegmentRow
     query = (
-        select(s.gallery_id, ModelRow.name, VersionRow.number, s.rows, s.lance_version)
+        select(s.gallery_id, ModelRow.name, VersionRow.number, s.rows, s.lance_version, s.backend)
         .join(VersionRow, VersionRow.id == s.version_id)
         .join(ModelRow, ModelRow.id == VersionRow.model_id)
         .where(s.lance_version > 0)
@@ -120,8 +122,8 @@ def _stored(session: Session, galleries: Sequence[int]) -> Mapping[int, list[Seg
     found: dict[int, list[Segment]] = defaultdict(list)
     for start in range(0, len(galleries), pages.AT_ONCE):
         some = query.where(s.gallery_id.in_(galleries[start : start + pages.AT_ONCE]))
-        for gallery, model, number, rows, lance_version in session.execute(some):
-            found[gallery].append(Segment(f"{model}/{number}", rows, lance_version))
+        for gallery, model, number, *about in session.execute(some):
+            found[gallery].append(to_segment(f"{model}/{number}", *about))
     return found
 
 
@@ -147,11 +149,21 @@ def segment(session: Session, row: GalleryRow, version: VersionRow) -> SegmentRo
 
 def to_gallery(row: GalleryRow) -> Gallery:
     """The frozen value of a row."""
-    return _made(row, [Segment(s.version.ref, s.rows, s.lance_version) for s in row.segments if s.lance_version])
+    return _made(
+        row, [to_segment(s.version.ref, s.rows, s.lance_version, s.backend) for s in row.segments if s.lance_version]
+    )
+
+
+def to_segment(version: str, rows: int, lance_version: int, backend: Mapping[str, Any] | None) -> Segment:
+    """The frozen value of what a version stored, or of what is attached."""
+    if backend is None:
+        return Segment(version, rows, lance_version)
+    where = backend["where"] + (f" {backend['table']}" if backend["table"] else "")
+    return Segment(version, rows, lance_version, backend["kind"], where, tuple(backend["capabilities"]))
 
 
 def _made(row: GalleryRow, segments: Iterable[Segment]) -> Gallery:
     return Gallery(
-        name=row.name, id_type=row.id_type, labels=tuple(row.labels), items=row.items, segments=tuple(segments),  # type: ignore[arg-type]
+        name=row.name, id_type=row.id_type, labels=tuple(row.labels), items=row.items + row.elsewhere, segments=tuple(segments),  # type: ignore[arg-type]
         created_at=row.created_at, preview=row.preview, previews=row.previews, preview_url=row.preview_url,  # type: ignore[arg-type]
     )  # fmt: skip

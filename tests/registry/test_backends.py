@@ -1,0 +1,254 @@
+"""Every backend passes the shipped conformance suite; pgvector searches by its own index, and enough of it."""
+
+from __future__ import annotations
+
+import uuid
+
+import faiss
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from registry.attachments import attachment
+from registry.backends import Backend, LanceBackend, conformance
+from registry.backends.attached import Writer
+from registry.backends.engines import Engines
+from registry.backends.opening import attached
+from registry.batches import Target, checked
+from registry.gallery import Dataset, OpenDatasets
+
+
+@pytest.fixture
+def engines():
+    made = Engines()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server):
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS shop")
+        connection.execute("CREATE DATABASE shop")
+    where = postgres_server.replace("/postgres?", "/shop?")
+    with psycopg.connect(where, autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION vector")
+        yield where, connection
+
+
+def opened(engines, metric, at):
+    backend = attached("g", Writer("m/1", conformance.rows_of(True)[1].shape[1], metric, False), "", at, engines)
+    seen = backend.look()
+    backend.seen = dict(seen.facts)
+    return backend
+
+
+def text(vector):
+    return "[" + ",".join(map(repr, vector.tolist())) + "]"
+
+
+def test_lance(tmp_path):
+    def make(ids, vectors, metric, labels):
+        dataset = Dataset(str(tmp_path / "g" / uuid.uuid4().hex), OpenDatasets())
+        kind = "string" if ids.type == pa.string() else "int"
+        table = checked(Target("g", kind, (), vectors.shape[1], "float32"), ids, vectors, None).table
+        version = dataset.publish(dataset.stage(table, 0), table.schema, 0)
+        return LanceBackend("g", "m/1", kind, dataset, version, len(ids))
+
+    conformance.check(make)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("kind", "index"), [("vector", None), ("vector", "hnsw"), ("vector", "ivfflat"), ("halfvec", "hnsw")]
+)
+def test_pgvector(database, engines, kind, index):
+    where, connection = database
+    operators = {"cosine": "cosine", "dot": "ip", "l2": "l2"}
+
+    def make(ids, vectors, metric, labels):
+        name = f"t{uuid.uuid4().hex}"
+        key = "text" if ids.type == pa.string() else "int"
+        connection.execute(
+            f'CREATE TABLE {name} ("the id" {key} PRIMARY KEY, kind varchar, v {kind}({vectors.shape[1]}))'
+        )
+        rows = list(zip(ids.to_pylist(), labels, map(text, vectors), strict=True))
+        connection.cursor().executemany(f"INSERT INTO {name} VALUES (%s, %s, %s)", rows)  # noqa: S608
+        connection.execute(f"INSERT INTO {name} VALUES (%s, 'no vector', NULL)", ["x" if key == "text" else 12345678])  # noqa: S608
+        if index:
+            connection.execute(f"CREATE INDEX ON {name} USING {index} (v {kind}_{operators[metric]}_ops)")
+        at = attachment("pgvector", where, table=f"public.{name}", id="the id", vector="v", labels={"class": "kind"})
+        return opened(engines, metric, at)
+
+    conformance.check(make, metrics=conformance.METRICS if index == "hnsw" else ["l2"])
+
+
+@pytest.mark.postgres
+def test_pgvector_with_keys_that_are_uuids(database, engines):
+    where, connection = database
+
+    def make(ids, vectors, metric, labels):
+        connection.execute("DROP TABLE IF EXISTS by_uuid")
+        connection.execute("CREATE TABLE by_uuid (id uuid PRIMARY KEY, kind text, embedding vector)")
+        rows = zip(ids.to_pylist(), labels, map(text, vectors), strict=True)
+        connection.cursor().executemany("INSERT INTO by_uuid VALUES (%s, %s, %s)", list(rows))
+        return opened(engines, metric, attachment("pgvector", where, table="by_uuid", labels={"class": "kind"}))
+
+    conformance.check(make, metrics=["cosine"], strings=[True], uuids=True)
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32(), 8), pa.list_(pa.float64()), pa.large_list(pa.float32())])
+def test_parquet(tmp_path, engines, kind):
+    def make(ids, vectors, metric, labels):
+        folder = tmp_path / uuid.uuid4().hex
+        folder.mkdir()
+        for part, (start, stop) in enumerate([(0, 40), (40, len(ids))]):
+            table = pa.table(
+                {
+                    "label": labels[start:stop],
+                    "vector": pa.array(vectors[start:stop].tolist(), kind),
+                    "id": ids.slice(start, stop - start),
+                }
+            )
+            pq.write_table(table, folder / f"{part}.parquet", row_group_size=17)
+        (folder / "README.txt").write_text("not read")
+        return opened(engines, metric, attachment("parquet", str(folder), labels={"class": "label"}))
+
+    conformance.check(make)
+
+
+@pytest.mark.parametrize("one_file", [True, False])
+def test_npy(tmp_path, engines, one_file):
+    def make(ids, vectors, metric, labels):
+        folder = tmp_path / uuid.uuid4().hex
+        folder.mkdir()
+        np.save(folder / "vectors.npy", vectors)
+        values = ids.to_pylist()
+        if one_file:
+            (folder / "names.txt").write_text("\n".join(map(str, values)), encoding="utf-8")
+            np.save(folder / "names.npy", np.array(values))
+            names = folder / ("names.txt" if isinstance(values[0], str) else "names.npy")
+            return opened(engines, metric, attachment("npy", str(folder / "vectors.npy"), ids=str(names)))
+        np.save(folder / "ids.npy", np.array(values))
+        return opened(engines, metric, attachment("npy", str(folder)))
+
+    conformance.check(make)
+
+
+INDEXES = {
+    "flat": ("Flat", True), "hnsw": ("HNSW16", True), "ivf": ("IVF4,Flat", True), "rotated": ("RR8,Flat", True),
+    "sq": ("SQ8", False),
+}  # fmt: skip
+
+
+def saved(folder, factory, ids, vectors, metric, own):
+    """An index, and beside it the ids if they are not its own."""
+    inner = metric != "l2"
+    rows = vectors / np.linalg.norm(vectors, axis=1, keepdims=True) if metric == "cosine" else vectors
+    index = faiss.index_factory(rows.shape[1], factory, faiss.METRIC_INNER_PRODUCT if inner else faiss.METRIC_L2)
+    index.train(rows)
+    if hasattr(index, "hnsw"):
+        index.hnsw.efSearch = 200
+    if hasattr(index, "nprobe"):
+        index.nprobe = 4
+    if own == "map":
+        index = faiss.IndexIDMap2(index)
+    if own:
+        index.add_with_ids(rows, ids.to_numpy())
+    else:
+        index.add(rows)
+    path = folder / f"{uuid.uuid4().hex}.faiss"
+    faiss.write_index(index, str(path))
+    beside = path.with_suffix(".npy")
+    np.save(beside, np.array(ids.to_pylist()))
+    return attachment("faiss", str(path), ids=None if own else str(beside))
+
+
+@pytest.mark.parametrize("index", ["flat", "hnsw", "ivf", "rotated"])
+def test_faiss(tmp_path, engines, index):
+    factory, _ = INDEXES[index]
+
+    def make(ids, vectors, metric, labels):
+        own = None if ids.type == pa.string() else "ivf" if index == "ivf" else "map"
+        return opened(engines, metric, saved(tmp_path, factory, ids, vectors, metric, own))
+
+    conformance.check(make)
+
+
+def test_a_faiss_index_that_cannot_give_vectors_back(tmp_path, engines, monkeypatch):
+    def make(ids, vectors, metric, labels):
+        at = saved(tmp_path, "Flat", ids, vectors, metric, "map")
+        plain = faiss.IndexIDMap(faiss.IndexFlat(8, faiss.METRIC_L2))
+        plain.add_with_ids(vectors, ids.to_numpy())
+        faiss.write_index(plain, at.where)
+        monkeypatch.setattr("registry.backends.faiss_file._reads", lambda index: False)
+        return opened(engines, metric, at)
+
+    conformance.check(make, metrics=["l2"], strings=[False])
+
+
+def test_qdrant(engines):
+    qdrant = pytest.importorskip("qdrant_client")
+    models = qdrant.models
+    distances = {"cosine": models.Distance.COSINE, "dot": models.Distance.DOT, "l2": models.Distance.EUCLID}
+    where = "http://qdrant.invalid:6333"
+    client = engines.get(("qdrant", where), lambda: qdrant.QdrantClient(":memory:"))
+
+    def make(ids, vectors, metric, labels):
+        name = uuid.uuid4().hex
+        at = attachment("qdrant", where, table=name, vector="image", labels={"class": "kind"})
+        client.create_collection(name, {"image": models.VectorParams(size=8, distance=distances[metric])})
+        points = [
+            models.PointStruct(id=i, vector={"image": x.tolist()}, payload={"kind": label})
+            for i, x, label in zip(ids.to_pylist(), vectors, labels, strict=True)
+        ]
+        client.upsert(name, points)
+        return opened(engines, metric, at)
+
+    conformance.check(make, uuids=True, metrics=["cosine", "l2"])
+
+
+def test_milvus(tmp_path, engines):
+    pymilvus = pytest.importorskip("pymilvus")
+    where = str(tmp_path / "milvus.db")
+    metrics = {"cosine": "COSINE", "dot": "IP", "l2": "L2"}
+
+    def make(ids, vectors, metric, labels):
+        name = f"c{uuid.uuid4().hex}"
+        at = attachment("milvus", where, table=name, id="key", labels={"class": "kind"})
+        client = attached("g", Writer("m/1", 8, metric, False), "", at, engines).client
+        schema = client.create_schema()
+        strings = ids.type == pa.string()
+        schema.add_field(
+            "key", pymilvus.DataType.VARCHAR if strings else pymilvus.DataType.INT64, is_primary=True,
+            **({"max_length": 100} if strings else {}),
+        )  # fmt: skip
+        schema.add_field("vector", pymilvus.DataType.FLOAT_VECTOR, dim=8)
+        schema.add_field("kind", pymilvus.DataType.VARCHAR, max_length=100)
+        params = client.prepare_index_params()
+        params.add_index("vector", index_type="FLAT", metric_type=metrics[metric])
+        client.create_collection(name, schema=schema, index_params=params)
+        rows = zip(ids.to_pylist(), vectors, labels, strict=True)
+        client.insert(name, [{"key": i, "vector": x.tolist(), "kind": label} for i, x, label in rows])
+        client.load_collection(name)
+        return opened(engines, metric, at)
+
+    conformance.check(make, metrics=["dot"], strings=[True])
+    conformance.check(make, metrics=["l2"], strings=[False])
+
+
+def test_the_suite_finds_what_does_not_hold(tmp_path):
+    class Wrong(LanceBackend):
+        def search(self, queries, k, *, metric, without=None, among=None) -> tuple:
+            return Backend.search(self, queries, k, metric="l2", without=without, among=among)
+
+    def make(ids, vectors, metric, labels):
+        dataset = Dataset(str(tmp_path / "g" / uuid.uuid4().hex), OpenDatasets())
+        table = checked(Target("g", "int", (), vectors.shape[1], "float32"), ids, vectors, None).table
+        version = dataset.publish(dataset.stage(table, 0), table.schema, 0)
+        return Wrong("g", "m/1", "int", dataset, version, len(ids))
+
+    with pytest.raises(AssertionError, match="the 1 nearest: scores are exact"):
+        conformance.check(make, metrics=["cosine"], strings=[False])
