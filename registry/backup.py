@@ -15,7 +15,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -26,15 +26,17 @@ from registry.checking import Progress, faults_of
 from registry.copying import copied, digest_of_file, is_free, make_folder, write_durably
 from registry.data_files import files_at
 from registry.database import HEAD, Database, address_in
-from registry.errors import AlreadyExists, CorruptFile, InvalidInput, MigrationNeeded, Unavailable
+from registry.errors import AlreadyExists, CorruptFile, InvalidInput, MigrationNeeded, SamespaceError, Unavailable
 from registry.facts import copy_facts
 from registry.inventory import Inventory, inventory
 from registry.layout import Layout
+from registry.places import Place
+from registry.stores import claim, note
 from registry.tables import now
 
 __all__ = ["Entry", "Manifest", "backup", "restore", "verified"]
 
-_MANIFEST, _FACTS, _FILES = "manifest.json", "facts.db", "files"
+_MANIFEST, _FACTS, _FILES, _GALLERIES = "manifest.json", "facts.db", "files", "galleries"
 _FORMAT = 1
 
 
@@ -81,9 +83,9 @@ def backup(layout: Layout, database: Database, target: Path, *, progress: Progre
     with _new_folder(target):
         begun = now()
         found = _save_facts(layout, database, target / _FACTS)
-        sources = [target / _FACTS, *_files_of(found)]
-        names = [_FACTS, *(f"{_FILES}/{source.relative_to(layout.root).as_posix()}" for source in sources[1:])]
-        entries = _copy_all("copying", sources, [target / name for name in names], names, progress)
+        sources = [Place(target / _FACTS), *_files_of(found)]
+        names = [_FACTS, *(f"{_FILES}/{_within(layout, source)}" for source in sources[1:])]
+        entries = _copy_all("copying", sources, [Place(target / name) for name in names], names, progress)
         _refuse_damaged(_moved(found, layout, Layout(target / _FILES)))
         manifest = Manifest(begun, __version__, HEAD, len(found.galleries), tuple(entries))
         write_durably(target / _MANIFEST, _dumped(manifest))
@@ -109,14 +111,26 @@ def verified(source: Path, *, progress: Progress | None = None) -> Manifest:
     return manifest
 
 
-def restore(source: Path, home: Path, *, address: str | None = None, progress: Progress | None = None) -> Manifest:
+def restore(
+    source: Path,
+    home: Path,
+    *,
+    address: str | None = None,
+    galleries: str | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
     """Build a new home from a backup, in full or not at all; the facts go into the database at `address` if one is given.
 
+    So do the galleries to the place `galleries`, see `registry.connect`; wherever they were, by default they come home.
+
     Raises:
-        AlreadyExists: the home, or the database, holds something.
+        AlreadyExists: the home, the database, or the place of the galleries holds something.
         InvalidInput, MigrationNeeded, CorruptFile: see `verified`.
+        Unavailable: the home cannot be made, or the store does not answer.
     """
     home = home.expanduser().absolute()
+    elsewhere = None if galleries is None else Place.named(galleries)
+    elsewhere = None if elsewhere == str(home / "galleries") else elsewhere
     if not is_free(home):
         raise AlreadyExists(f"{home} holds something: name a folder that is new or empty")
     manifest = verified(source, progress=progress)
@@ -126,13 +140,29 @@ def restore(source: Path, home: Path, *, address: str | None = None, progress: P
             f"{staging} is left of a restore that was stopped, or one is running: remove it, then retry"
         )
     try:
-        _stage(source, manifest, Layout(staging), progress)
-        _put_in_place(Layout(staging), home, address)
+        with _claimed(elsewhere) as owner:
+            _stage(source, manifest, Layout(staging, elsewhere), owner, progress)
+            _put_in_place(Layout(staging), home, address)
     except OSError as error:
         raise Unavailable(f"{home} cannot be made: {error.strerror}; nothing was restored") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return manifest
+
+
+@contextmanager
+def _claimed(elsewhere: Place | None) -> Iterator[str]:
+    """A place for galleries, which the block fills; emptied again if the block fails."""
+    if elsewhere is None:
+        yield ""
+        return
+    owner = claim(elsewhere)
+    try:
+        yield owner
+    except BaseException:
+        with suppress(SamespaceError, OSError):  # what is left there is named by the next who wants the place
+            elsewhere.remove()
+        raise
 
 
 @contextmanager
@@ -168,23 +198,31 @@ def _save_facts(layout: Layout, database: Database, file: Path) -> Inventory:
         target.close()
 
 
-def _files_of(found: Inventory) -> Iterator[Path]:
+def _files_of(found: Inventory) -> Iterator[Place]:
     """Every file that an inventory needs."""
     for stored in found.datasets:
         yield from (stored.path / name for name in files_at(stored.path, stored.version))
-    yield from (stored.path for stored in found.files)
+    yield from (Place(stored.path) for stored in found.files)
+
+
+def _within(layout: Layout, file: Place) -> str:
+    """The way to a file from a registry's folder, as if its galleries were there."""
+    if file.startswith(f"{layout.galleries}/"):
+        return f"{_GALLERIES}/{file.below(layout.galleries)}"
+    return file.below(Place(layout.root))
 
 
 def _copy_all(
-    what: str, sources: Sequence[Path], targets: Sequence[Path], names: Sequence[str], progress: Progress | None
+    what: str, sources: Sequence[Place], targets: Sequence[Place], names: Sequence[str], progress: Progress | None
 ) -> list[Entry]:
     """Copy files, those that are in place already being only read; return the entry of each."""
     try:
-        tally = _Tally(what, sum(source.stat().st_size for source in sources), progress)
+        tally = _Tally(what, sum(_sizes(sources)), progress)
         entries = []
         for source, target, name in zip(sources, targets, names, strict=True):
+            before = tally.done
             digest = digest_of_file(target, tally) if source == target else copied(source, target, tally)
-            entries.append(Entry(name, target.stat().st_size, digest))
+            entries.append(Entry(name, tally.done - before, digest))
     except FileNotFoundError as error:
         raise CorruptFile(
             f"{error.filename} is gone: run 'samespace db check'; if a copy took more than a day, take it again"
@@ -192,11 +230,20 @@ def _copy_all(
     return entries
 
 
+def _sizes(files: Sequence[Place]) -> Iterator[int]:
+    """The size of each file; those of one folder of a store are asked for together."""
+    folders = {Place(file.rsplit("/", 1)[0]) for file in files if not file.is_local}
+    there = {found.place: found.bytes for folder in folders for found in folder.files()}
+    return (Path(file).stat().st_size if file.is_local else there.get(file, 0) for file in files)
+
+
 def _moved(found: Inventory, source: Layout, target: Layout) -> Inventory:
     """The same inventory in another folder."""
     return Inventory(
         found.galleries,
-        tuple(replace(stored, path=target.root / stored.path.relative_to(source.root)) for stored in found.datasets),
+        tuple(
+            replace(stored, path=target.galleries / stored.path.below(source.galleries)) for stored in found.datasets
+        ),
         tuple(replace(stored, path=target.root / stored.path.relative_to(source.root)) for stored in found.files),
     )
 
@@ -206,13 +253,11 @@ def _refuse_damaged(found: Inventory) -> None:
         raise CorruptFile(f"{stored.path} {why}: run 'samespace db check', which says how to mend it")
 
 
-def _stage(source: Path, manifest: Manifest, staging: Layout, progress: Progress | None) -> None:
+def _stage(source: Path, manifest: Manifest, staging: Layout, owner: str, progress: Progress | None) -> None:
     """Copy a backup into a folder that nobody knows yet, and hold its facts against its files."""
     names = [entry.path for entry in manifest.files]
-    places = [
-        staging.database if name == _FACTS else staging.root / PurePosixPath(name).relative_to(_FILES) for name in names
-    ]
-    entries = _copy_all("restoring", [source / name for name in names], places, names, progress)
+    places = [_place(staging, name) for name in names]
+    entries = _copy_all("restoring", [Place(source / name) for name in names], places, names, progress)
     if tuple(entries) != manifest.files:
         raise CorruptFile(f"{source} changed while it was read: leave it alone, and try again")
     for folder in staging.folders:
@@ -220,10 +265,20 @@ def _stage(source: Path, manifest: Manifest, staging: Layout, progress: Progress
     facts = Database(address_in(staging.database))
     try:
         facts.ensure()  # of an older release, it is brought to this one's revision
+        with facts.writing() as session:
+            note(session, staging.elsewhere or "", owner)
         with facts.reading() as session:
             _refuse_damaged(inventory(session, staging))
     finally:
         facts.close()
+
+
+def _place(staging: Layout, name: str) -> Place:
+    """Where a file of a backup goes."""
+    if name == _FACTS:
+        return Place(staging.database)
+    folder, *rest = PurePosixPath(name).relative_to(_FILES).parts
+    return Place("/".join((staging.galleries if folder == _GALLERIES else str(staging.root / folder), *rest)))
 
 
 def _put_in_place(staging: Layout, home: Path, address: str | None) -> None:
@@ -251,12 +306,12 @@ class _Tally:
     """Adds up bytes, and tells of them."""
 
     def __init__(self, what: str, total: int, progress: Progress | None) -> None:
-        self._what, self._total, self._progress, self._done = what, total, progress, 0
+        self._what, self._total, self._progress, self.done = what, total, progress, 0
 
     def __call__(self, count: int) -> None:
-        self._done += count
+        self.done += count
         if self._progress:
-            self._progress(self._what, self._done, self._total)
+            self._progress(self._what, self.done, self._total)
 
 
 def _dumped(manifest: Manifest) -> bytes:

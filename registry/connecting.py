@@ -21,6 +21,7 @@ def connect(
     home: str | os.PathLike[str],
     *,
     database: str | None = None,
+    galleries: str | os.PathLike[str] | None = None,
     token: str | None = None,
     timeout: float = 60.0,
     dtype: Literal["float32", "float16"] = "float32",
@@ -33,6 +34,8 @@ def connect(
     Args:
         home: the folder of the registry, or the server's address, such as `http://host:8321`.
         database: an SQLAlchemy address for the facts, such as `postgresql+psycopg://…`; by default SQLite in the folder.
+        galleries: where vectors, items and previews are, if not in the folder: another one, or `s3://bucket/prefix`. Said the
+            first time, it is remembered; credentials are read from AWS_ACCESS_KEY_ID and the like, never from the address.
         token: what a server is asked with; by default what the variable SAMESPACE_TOKEN holds.
         timeout: seconds that a server may be silent.
         dtype: of vectors that a server sends: float16 halves what travels, and keeps three digits.
@@ -48,6 +51,8 @@ def connect(
     if str(home).startswith(("http://", "https://")):
         if database is not None:
             raise InvalidInput("a server has its own database: leave database out, or give a folder")
+        if galleries is not None:
+            raise InvalidInput("a server knows where its galleries are: leave galleries out, or give a folder")
         from registry.client import Client
 
         given = os.environ.get("SAMESPACE_TOKEN") if token is None else token
@@ -58,4 +63,4 @@ def connect(
         if error.name and error.name.split(".")[0] == "registry":
             raise
         raise MissingExtra(f"an embedded registry needs {error.name}: pip install 'samespace[server]'") from error
-    return Registry.open(home, database=database)
+    return Registry.open(home, database=database, galleries=galleries)

@@ -5,32 +5,36 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from io import BufferedWriter
 from pathlib import Path
+from typing import BinaryIO
+
+from registry.places import Place
 
 __all__ = ["copied", "digest_of_file", "is_free", "make_folder", "write_durably"]
 
 _PIECE = 4 << 20
 
 
-def copied(source: Path, target: Path, told: Callable[[int], None]) -> str:
-    """Copy a file to disk, saying how many bytes went; return the sha-256, hex, of what was copied."""
-    make_folder(target.parent)
+def copied(source: Place, target: Place, told: Callable[[int], None]) -> str:
+    """Copy a file, to disk or into a store, saying how many bytes went; return the sha-256, hex, of what was copied."""
     sha = hashlib.sha256()
-    with source.open("rb") as file, _private(target) as copy:
+    with source.reader() as file, _new(target) as copy:
         while piece := file.read(_PIECE):
             sha.update(piece)
             copy.write(piece)
             told(len(piece))
-        copy.flush()
-        os.fsync(copy.fileno())
+        if target.is_local:
+            copy.flush()
+            os.fsync(copy.fileno())
     return sha.hexdigest()
 
 
-def digest_of_file(file: Path, told: Callable[[int], None]) -> str:
+def digest_of_file(file: Path | Place, told: Callable[[int], None]) -> str:
     """The sha-256, hex, of a file."""
     sha = hashlib.sha256()
-    with file.open("rb") as opened:
+    with Place(file).reader() as opened:
         while piece := opened.read(_PIECE):
             sha.update(piece)
             told(len(piece))
@@ -62,6 +66,14 @@ def make_folder(folder: Path) -> None:
 def is_free(folder: Path) -> bool:
     """Whether a folder can be filled: it is not there, or has nothing in it."""
     return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
+def _new(target: Place) -> AbstractContextManager[BinaryIO]:
+    """A new file at a place, which nobody else may read, or whom the store says."""
+    if not target.is_local:
+        return target.writer()
+    make_folder(Path(target).parent)
+    return _private(Path(target))
 
 
 def _private(target: Path) -> BufferedWriter:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from registry.errors import CorruptFile, SamespaceError
+from registry.errors import CorruptFile, SamespaceError, Unavailable
 from registry.gallery import Dataset, OpenDatasets
 from registry.inventory import StoredDataset
+from registry.places import Place, why_not
 
 __all__ = ["fault", "files_at", "opened", "unreferenced"]
 
 
-def opened(path: Path, version: int) -> Any:
+def opened(path: Place, version: int) -> Any:
     """The Lance dataset at `path` in its state `version`. CorruptFile if there is no such state."""
-    return Dataset(str(path), OpenDatasets()).at(version)
+    return Dataset(path, OpenDatasets()).at(version)
 
 
-def files_at(path: Path, version: int) -> list[str]:
+def files_at(path: Place, version: int) -> list[str]:
     """The files, below `path`, that the state `version` consists of: its manifest, data and what is deleted of it."""
     dataset = opened(path, version)
     with _listing(path):
@@ -42,21 +41,20 @@ def fault(stored: StoredDataset) -> str | None:
     return short and f"its file {short} is missing or cut short"
 
 
-def _cut_files(path: Path, dataset: Any) -> Iterator[str]:
+def _cut_files(path: Place, dataset: Any) -> Iterator[str]:
     """Files that a state refers to and that are not there in full."""
+    there: Mapping[str, int] = {
+        file.place.below(path): file.bytes for file in path.files()
+    }  # one question for them all
     for fragment in dataset.get_fragments():
         for file in fragment.data_files():
-            if _size(path / "data" / file.path) != file.file_size_bytes:
+            if there.get(f"data/{file.path}") != file.file_size_bytes:
                 yield f"data/{file.path}"
-        if (deleted := fragment.deletion_file()) and not _size(path / deleted):
+        if (deleted := fragment.deletion_file()) and not there.get(deleted):
             yield deleted
 
 
-def _size(file: Path) -> int | None:
-    return os.stat(file).st_size if file.is_file() else None
-
-
-def unreferenced(path: Path, version: int) -> dict[Path, tuple[int, datetime]]:
+def unreferenced(path: Place, version: int) -> dict[Place, tuple[int, datetime]]:
     """Data files that no state refers to, each with its size and the time of its last change: staged, or left behind."""
     dataset = opened(path, version)
     with _listing(path):
@@ -73,9 +71,11 @@ def unreferenced(path: Path, version: int) -> dict[Path, tuple[int, datetime]]:
 
 
 @contextmanager
-def _listing(path: Path) -> Iterator[None]:
+def _listing(path: Place) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
+        if why := why_not(path, error):
+            raise Unavailable(f"the files of {path} cannot be listed: the store {why}") from None
         first = (str(error).splitlines() or ["unreadable"])[0]
         raise CorruptFile(f"the files of {path} cannot be listed: {first:.200}; run 'samespace db check'") from error

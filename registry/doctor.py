@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 from sqlalchemy import func, select, text
 
@@ -18,6 +19,7 @@ from registry.findings import Finding, Level
 from registry.inventory import inventory
 from registry.layout import Layout
 from registry.orphans import OLD_STATES, Orphan, orphans
+from registry.places import Place
 from registry.settings import Settings, variable
 from registry.tables import ChangeRow, TokenRow, WebhookRow, now
 
@@ -92,10 +94,24 @@ def _storage(layout: Layout) -> Iterator[Finding]:
             mend = "give it, and what is in it, to the user that runs samespace"
             yield Finding("problem", "storage", f"{folder} cannot be written: {error.strerror}", mend)
             return
+    if layout.elsewhere and (why := _unwritable(layout.elsewhere)):
+        yield Finding("problem", "storage", why, "mend that: vectors can be neither read nor stored until then")
     free = shutil.disk_usage(layout.root).free
     little = free < _LITTLE_SPACE
     mend = "make room: an append that finds none stores nothing" if little else ""
     yield Finding("warning" if little else "ok", "storage", f"writable, {in_words(free)} free", mend)
+
+
+def _unwritable(place: Place) -> str | None:
+    """Why no galleries can be written to a place, by trying."""
+    probe = place / f"_doctor-{uuid4().hex}"
+    try:
+        with probe.writer() as file:
+            file.write(b"1")
+        probe.remove()
+    except (SamespaceError, OSError) as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 def _permissions(layout: Layout, database: Database) -> Finding:

@@ -99,9 +99,15 @@ class Registry(Lists):
         self._home = home
 
     @classmethod
-    def open(cls, home: str | os.PathLike[str], *, database: str | None = None) -> Self:
+    def open(
+        cls,
+        home: str | os.PathLike[str],
+        *,
+        database: str | None = None,
+        galleries: str | os.PathLike[str] | None = None,
+    ) -> Self:
         """Open the registry in `home`, creating it on first use."""
-        return cls(Home(home, database=database))
+        return cls(Home(home, database=database, galleries=galleries))
 
     def __repr__(self) -> str:
         return f"Registry({str(self._home.root)!r})"

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
-from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ import lance
 from lance.fragment import write_fragments
 
 from registry.errors import CorruptFile, NotFound, SamespaceError, Unavailable
+from registry.places import Place, why_not
 from registry.vectors import Array
 
 __all__ = ["KEPT_FOR", "Dataset", "OpenDatasets", "superseded"]
@@ -44,6 +44,7 @@ _SMALL_FILES = 64
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _WHOLE_FILE_ROWS = 1 << 17  # whoever scans holds a few files in memory, and whoever opens a dataset reads of each
 _ID_ROWS = 1 << 20
+_KEPT_METADATA_BYTES = 256 << 20
 _READ_AHEAD_BYTES = 64 << 20  # Lance would fill 2 GiB where it reads faster than whoever asked
 
 
@@ -55,6 +56,8 @@ def _reading(uri: str, version: int) -> Iterator[None]:
     except BaseException as error:
         if isinstance(error, SamespaceError) or not (isinstance(error, ValueError | OSError) or _is_panic(error)):
             raise
+        if why := why_not(uri, error):  # what it holds may be whole
+            raise Unavailable(f"{uri} cannot be read: the store {why}") from None
         first = (str(error).splitlines() or ["unreadable"])[0]
         raise CorruptFile(
             f"{uri} cannot be read at version {version}: {first:.200}; restore it from a backup"
@@ -71,7 +74,11 @@ def _writing(uri: str) -> Iterator[None]:
     """Say that nothing was stored and why, instead of what Lance says."""
     try:
         yield
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        if isinstance(error, SamespaceError):
+            raise
+        if why := why_not(uri, error):
+            raise Unavailable(f"{uri} cannot be written: the store {why}; nothing was stored") from None
         first = (str(error).splitlines() or ["no reason given"])[0]
         raise Unavailable(
             f"{uri} cannot be written: {first:.200}; nothing was stored: mend that and try again"
@@ -101,6 +108,8 @@ class OpenDatasets:
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, int], Any] = OrderedDict()
         self._lock = threading.Lock()
+        # What Lance learned of files stays from state to state, and so do its connections to a store.
+        self.session = lance.Session(metadata_cache_size_bytes=_KEPT_METADATA_BYTES)
 
     def get(self, uri: str, version: int) -> Any:
         """The dataset at `uri` as it was at `version`."""
@@ -110,12 +119,16 @@ class OpenDatasets:
                 self._kept.move_to_end(key)
                 return self._kept[key]
         with _reading(uri, version):
-            opened = lance.dataset(uri, version=version)
+            opened = self.open(uri, version)
         with self._lock:
             self._kept[key] = opened
             while len(self._kept) > _OPEN_DATASETS:
                 self._kept.popitem(last=False)
         return opened
+
+    def open(self, uri: str, version: int | None = None) -> Any:
+        """The dataset at `uri`, opened anew: at `version`, or as it is now."""
+        return lance.dataset(uri, version=version, session=self.session, storage_options=Place(uri).options or None)
 
 
 def superseded(dataset: Any) -> list[int]:
@@ -145,6 +158,7 @@ class Dataset:
 
     def __init__(self, uri: str, opened: OpenDatasets, *, file_rows: int = _WHOLE_FILE_ROWS) -> None:
         self.uri = uri
+        self._place = Place(uri)
         self._opened = opened
         self._file_rows = file_rows
 
@@ -174,21 +188,23 @@ class Dataset:
                     schema=table.schema,
                     mode="append" if version else "overwrite",
                     max_rows_per_file=self._file_rows,
+                    storage_options=self._place.options or None,
+                    session=self._opened.session,
                 )
             )
 
     def discard(self, fragments: list[Any]) -> None:
         """Remove staged files that will never be published."""
         for file in (file for fragment in fragments for file in fragment.files):
-            with contextlib.suppress(OSError):  # then they stay until `samespace doctor` finds them
-                (FilePath(self.uri) / "data" / file.path).unlink()
+            with contextlib.suppress(OSError, Unavailable):  # then they stay until `samespace doctor` finds them
+                (self._place / "data" / file.path).remove()
 
     def publish(self, fragments: list[Any], schema: pa.Schema, version: int) -> int:
         """Append staged rows after `version` (0 creates the dataset); return the new version."""
         with _writing(self.uri):
             if version == 0:
                 operation = lance.LanceOperation.Overwrite(schema, fragments)
-                return int(lance.LanceDataset.commit(self.uri, operation).version)
+                return int(self._committed(operation).version)
             base = self._rolled_back(version)
             crowded = _crowded(base, self._file_rows)
             if crowded and base.version == version:
@@ -196,7 +212,7 @@ class Dataset:
                 # write, the state that counts until the caller's commit could be among them.
                 _forget_old(base)
             operation = lance.LanceOperation.Append(fragments)
-            grown = lance.LanceDataset.commit(self.uri, operation, read_version=base.version)
+            grown = self._committed(operation, base)
             _refuse_another(self.uri, base.version, grown.version)
             if crowded:  # files of `file_rows` are left alone, so a row is rewritten a bounded number of times
                 grown.optimize.compact_files(target_rows_per_fragment=self._file_rows)
@@ -216,11 +232,17 @@ class Dataset:
 
     def _rolled_back(self, version: int) -> Any:
         """The newest state, brought back to `version` if an unacknowledged write (a killed process) went beyond it."""
-        newest = lance.dataset(self.uri)
+        newest = self._opened.open(self.uri)
         if newest.version == version:
             return newest
-        lance.dataset(self.uri, version=version).restore()
-        return lance.dataset(self.uri)
+        self._opened.open(self.uri, version).restore()
+        return self._opened.open(self.uri)
+
+    def _committed(self, operation: Any, base: Any = None) -> Any:
+        """The dataset after a write on top of `base`. No manifest is ever replaced: in a store, Lance puts it if absent."""
+        if base is not None:
+            return lance.LanceDataset.commit(base, operation, read_version=base.version)
+        return lance.LanceDataset.commit(self.uri, operation, storage_options=self._place.options or None)
 
     def known(self, ids: pa.Array, version: int) -> pa.Array:
         """Those of `ids` that are stored at `version`, each once."""

@@ -23,6 +23,7 @@ from registry.index import IndexCache
 from registry.layout import Layout
 from registry.services.graphs import Graphs
 from registry.services.kept import Kept
+from registry.stores import settled
 from registry.study import items
 from registry.tables import GalleryRow, SegmentRow, VersionRow
 from registry.transforms import Prefix, Transform
@@ -38,11 +39,17 @@ _PREVIEWS_IN_A_FILE = 8192  # each may take 64 KiB
 class Home:
     """Where everything of one registry is.
 
-    <root>/registry.db, <root>/galleries/<gallery>/…lance, <root>/transforms/<id>.safetensors,
+    <root>/registry.db, <root>/galleries/<gallery>/…lance or elsewhere, see `registry.stores`, <root>/transforms/<id>.safetensors,
     <root>/canaries/<model>-<n>.safetensors, <root>/studies/<id>.arrow; MLflow's own files, <root>/mlflow.db and <root>/mlruns, belong to `align`.
     """
 
-    def __init__(self, root: str | os.PathLike[str], *, database: str | None = None) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        database: str | None = None,
+        galleries: str | os.PathLike[str] | None = None,
+    ) -> None:
         if not os.fspath(root):
             raise InvalidInput("the home is empty text: name a folder, such as ./home")
         self.root = FilePath(root).expanduser().resolve()
@@ -56,6 +63,7 @@ class Home:
                 f"{self.root} cannot be a registry's home: {error.strerror}; choose a writable folder"
             ) from error
         self.database.ensure()
+        self.layout = Layout(self.root, settled(self.database, self.root, galleries))
         self.indexes = IndexCache(_INDEX_BUDGET_BYTES)
         self.graphs = Graphs()
         self.kept = Kept()
@@ -66,15 +74,15 @@ class Home:
 
     def items(self, gallery: str) -> Dataset:
         """The item columns of a gallery."""
-        return Dataset(str(self.layout.items_of(gallery)), self._opened)
+        return Dataset(self.layout.items_of(gallery), self._opened)
 
     def previews(self, gallery: str) -> Dataset:
         """The previews of a gallery's items."""
-        return Dataset(str(self.layout.previews_of(gallery)), self._opened, file_rows=_PREVIEWS_IN_A_FILE)
+        return Dataset(self.layout.previews_of(gallery), self._opened, file_rows=_PREVIEWS_IN_A_FILE)
 
     def segment(self, gallery: str, version: str) -> Dataset:
         """The vectors that `version` wrote into a gallery."""
-        return Dataset(str(self.layout.segment_of(gallery, version)), self._opened)
+        return Dataset(self.layout.segment_of(gallery, version), self._opened)
 
     def stored(self, row: GalleryRow, segment: SegmentRow) -> Backend:
         """What a version stored of a gallery, at the state that counts."""

@@ -9,6 +9,7 @@ from sqlalchemy import null, select
 from sqlalchemy.orm import Session
 
 from registry.layout import Layout
+from registry.places import Place
 from registry.tables import CanariesRow, GalleryRow, SegmentRow, StudyRow, TransformRow, VersionRow
 
 __all__ = ["Inventory", "StoredDataset", "StoredFile", "inventory"]
@@ -18,7 +19,7 @@ __all__ = ["Inventory", "StoredDataset", "StoredFile", "inventory"]
 class StoredDataset:
     """A Lance dataset: at `version` it has `rows` rows."""
 
-    path: Path
+    path: Place
     gallery: str
     version: int
     rows: int

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from registry.places import Place
+
 __all__ = ["Layout"]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The places of one registry, whose folder is `root`; a backup keeps its files in the same order."""
+    """The places of one registry, whose folder is `root`; a backup keeps its files in the same order.
+
+    Its galleries may be `elsewhere`.
+    """
 
     root: Path
+    elsewhere: Place | None = None
 
     @property
     def database(self) -> Path:
@@ -25,9 +31,9 @@ class Layout:
         return self.root / "secret.key"
 
     @property
-    def galleries(self) -> Path:
+    def galleries(self) -> Place:
         """Vectors: a folder for each gallery."""
-        return self.root / "galleries"
+        return self.elsewhere or Place(self.root / "galleries")
 
     @property
     def transforms(self) -> Path:
@@ -46,18 +52,18 @@ class Layout:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """All of them that hold files."""
-        return (self.galleries, self.transforms, self.canaries, self.studies)
+        """All of them that hold files, in the home."""
+        return (self.root / "galleries", self.transforms, self.canaries, self.studies)
 
-    def items_of(self, gallery: str) -> Path:
+    def items_of(self, gallery: str) -> Place:
         """The item columns of a gallery."""
         return self.galleries / gallery / "items.lance"
 
-    def previews_of(self, gallery: str) -> Path:
+    def previews_of(self, gallery: str) -> Place:
         """The previews of a gallery's items."""
         return self.galleries / gallery / "previews.lance"
 
-    def segment_of(self, gallery: str, version: str) -> Path:
+    def segment_of(self, gallery: str, version: str) -> Place:
         """The vectors that `version` wrote into a gallery."""
         return self.galleries / gallery / f"{_file_name(version)}.lance"
 

@@ -5,18 +5,17 @@ Only what has not changed for a day counts, since a write puts its files there b
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from registry.data_files import opened, unreferenced
 from registry.database import Database
-from registry.errors import CorruptFile, NotFound
+from registry.errors import CorruptFile, NotFound, Unavailable
 from registry.gallery import superseded
 from registry.inventory import Inventory, StoredDataset, inventory
 from registry.layout import Layout
+from registry.places import Place
 from registry.services import galleries
 from registry.tables import now
 
@@ -32,7 +31,7 @@ class Orphan:
     """`what` lies at `path` and takes `bytes`; it may be removed."""
 
     what: str
-    path: Path
+    path: Place
     bytes: int
 
 
@@ -62,25 +61,27 @@ def remove_orphans(database: Database, layout: Layout) -> list[Orphan]:
 
 def _stray(layout: Layout, found: Inventory) -> Iterator[Orphan]:
     """Whole files and folders."""
-    for folder in _entries(layout.galleries):
+    for folder in layout.galleries.entries():
+        if folder.name.startswith("_"):  # no gallery is called so: it says whose the folder is
+            continue
         if folder.name in found.galleries:
             yield from _stray_datasets(layout, found, folder.name)
         else:
             yield from _if_old(folder, "folder of no gallery")
-    known = {stored.path for stored in found.files}
-    for folder, what in (
+    known = {Place(stored.path) for stored in found.files}
+    for held, what in (
         (layout.transforms, "file of no transform"),
         (layout.canaries, "file of no canaries"),
         (layout.studies, "file of no study"),
     ):
-        for file in _entries(folder):
-            if file not in known:
-                yield from _if_old(file, what)
+        for stray in Place(held).entries():
+            if stray not in known:
+                yield from _if_old(stray, what)
 
 
 def _stray_datasets(layout: Layout, found: Inventory, gallery: str) -> Iterator[Orphan]:
     known = {stored.path for stored in found.datasets}
-    for folder in _entries(layout.galleries / gallery):
+    for folder in (layout.galleries / gallery).entries():
         if folder not in known:
             yield from _if_old(folder, "dataset of no segment")
 
@@ -95,7 +96,7 @@ def _within(stored: StoredDataset) -> Iterator[Orphan]:
         if dataset.latest_version == stored.version and (old := superseded(dataset)):
             size = dataset.explain_cleanup_old_versions(versions=old).stats.bytes_removed
             yield Orphan(OLD_STATES, stored.path, size)
-    except (CorruptFile, NotFound, OSError, ValueError):
+    except (CorruptFile, NotFound, Unavailable, OSError, ValueError):
         return
 
 
@@ -104,26 +105,15 @@ def _removed(orphan: Orphan, stored: StoredDataset | None = None) -> Orphan:
         dataset = opened(stored.path, stored.version)
         stats = dataset.cleanup_old_versions(versions=superseded(dataset), error_if_tagged_old_versions=False)
         return replace(orphan, bytes=stats.bytes_removed)
-    if orphan.path.is_dir():
-        shutil.rmtree(orphan.path)
-    else:
-        orphan.path.unlink(missing_ok=True)
+    orphan.path.remove()
     return orphan
 
 
-def _if_old(path: Path, what: str) -> Iterator[Orphan]:
-    files = [path, *path.rglob("*")] if path.is_dir() else [path]
-    try:
-        states = [file.lstat() for file in files]
-    except FileNotFoundError:  # somebody is at work in it
-        return
-    if max(state.st_mtime for state in states) <= _until().timestamp():
-        yield Orphan(what, path, sum(state.st_size for state in states))
+def _if_old(path: Place, what: str) -> Iterator[Orphan]:
+    changed = path.changed()
+    if changed is not None and changed <= _until():
+        yield Orphan(what, path, sum(file.bytes for file in path.files()))
 
 
 def _until() -> datetime:
     return now() - _LEFT_ALONE
-
-
-def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []

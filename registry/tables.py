@@ -56,6 +56,16 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: Instant, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012 - SQLAlchemy's form
 
 
+class StoreRow(Base):
+    """Where the galleries are: one row, written when the registry is first opened; see `registry.stores`."""
+
+    __tablename__ = "store"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    address: Mapped[str] = mapped_column(String(500))
+    owner: Mapped[str] = mapped_column(String(40))
+
+
 class ModelRow(Base):
     """A named line of encoders; its row is locked while a version number is given out."""
 

@@ -47,7 +47,11 @@ _HEADERS = {
 
 
 def create_app(
-    home: str | os.PathLike[str] | Registry, *, database: str | None = None, settings: Settings | None = None
+    home: str | os.PathLike[str] | Registry,
+    *,
+    database: str | None = None,
+    settings: Settings | None = None,
+    galleries: str | None = None,
 ) -> Flask:
     """The WSGI application over one registry.
 
@@ -55,11 +59,15 @@ def create_app(
         home: the registry's folder, or an open registry.
         database: the address of the facts if they are not in the folder; see `registry.connect`.
         settings: how the server runs; by default as the environment says.
+        galleries: the address of vectors, items and previews if they are not in the folder.
     """
     from registry.embedded import Registry
     from web.metrics import Metrics  # not sooner: see there
 
-    registry = Registry.open(home, database=database) if isinstance(home, str | os.PathLike) else home
+    if isinstance(home, str | os.PathLike):
+        registry = Registry.open(home, database=database, galleries=galleries)
+    else:
+        registry = home
     app = OpenAPI(
         "web", root_path=os.path.dirname(__file__), static_url_path=assets.prefix(), info=INFO, security_schemes=SECURITY, doc_ui=False,
         validation_error_status=400, validation_error_model=Problem, validation_error_callback=refuse,

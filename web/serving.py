@@ -37,13 +37,20 @@ _STOP_SENDING = "samespace-stop-sending"
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
-def serve(home: str | os.PathLike[str], settings: Settings | None = None, *, database: str | None = None) -> None:
+def serve(
+    home: str | os.PathLike[str],
+    settings: Settings | None = None,
+    *,
+    database: str | None = None,
+    galleries: str | None = None,
+) -> None:
     """Serve the registry in `home` until SIGTERM or SIGINT, then finish what was begun and return by SystemExit.
 
     Args:
         home: the registry's folder.
         settings: how to run; by default as the environment says.
         database: the address of the facts if they are not in the folder.
+        galleries: the address of vectors, items and previews if they are not in the folder; see `registry.connect`.
 
     Raises:
         InvalidInput: a setting that cannot be, or a host that is not loopback while there are no tokens.
@@ -55,7 +62,7 @@ def serve(home: str | os.PathLike[str], settings: Settings | None = None, *, dat
     host = "127.0.0.1" if settings.host.lower() == "localhost" else settings.host
     _check_free(host, settings.port)
     logs.configure(settings.log_level)
-    _Server(os.fspath(home), f"[{host}]" if ":" in host else host, settings, database).run()
+    _Server(os.fspath(home), f"[{host}]" if ":" in host else host, settings, database, galleries).run()
 
 
 def _check(settings: Settings) -> None:
@@ -89,8 +96,8 @@ def _check_free(host: str, port: int) -> None:
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     """Gunicorn, configured by arguments alone: no file, no environment, no control socket in the user's home."""
 
-    def __init__(self, home: str, host: str, settings: Settings, database: str | None) -> None:
-        self._home, self._settings, self._database = home, settings, database
+    def __init__(self, home: str, host: str, settings: Settings, database: str | None, galleries: str | None) -> None:
+        self._home, self._settings, self._database, self._galleries = home, settings, database, galleries
         self._options: dict[str, Any] = {
             "bind": f"{host}:{settings.port}",
             "workers": settings.workers,
@@ -128,7 +135,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         from web import create_app
 
         try:
-            app = create_app(self._home, database=self._database, settings=self._settings)
+            app = create_app(self._home, database=self._database, settings=self._settings, galleries=self._galleries)
             app.extensions[_STOP_SENDING] = registry_of(app).send_in_background(self._settings)
             settle()
             return app

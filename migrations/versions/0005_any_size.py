@@ -64,8 +64,18 @@ def upgrade() -> None:
     op.create_index("backfills_of", "backfills", ["gallery_id", "created_at"], unique=False)
     op.create_index("backfills_added", "backfills", ["created_at", "id"], unique=False)
 
+    op.create_table(
+        "store",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("address", sa.String(length=500), nullable=False),
+        sa.Column("owner", sa.String(length=40), nullable=False),
+        sa.CheckConstraint("id = 1", name="one_row"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+
 
 def downgrade() -> None:
+    op.drop_table("store")
     op.drop_table("backfills")
     op.drop_table("calibrations")
     op.drop_table("indexes")

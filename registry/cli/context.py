@@ -32,6 +32,7 @@ class Context:
     home: str
     database: str | None
     as_json: bool
+    galleries: str | None = None
 
     def open(self, *, create: bool = False) -> Connection:
         """The registry; NotFound where there is none and the command is not one that begins one."""
@@ -42,7 +43,7 @@ class Context:
                 f"there is no registry at {self.home}: check --home, or begin one with 'samespace model register', "
                 "'samespace train' or 'samespace demo'"
             )
-        return connect(self.home, database=self.database)
+        return connect(self.home, database=self.database, galleries=self.galleries)
 
     @property
     def exists(self) -> bool:

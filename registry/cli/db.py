@@ -105,7 +105,7 @@ def restore(context: Context, folder: Path, home: str | None, yes: bool, dry_run
         if dry_run:
             found = verified(folder, progress=progress)
         else:
-            found = restore(folder, target, address=context.database, progress=progress)
+            found = restore(folder, target, address=context.database, galleries=context.galleries, progress=progress)
     _tell(context, found, f"{folder} is whole" if dry_run else f"restored {folder} into {target}")
 
 

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from registry.cli.context import Context, pass_context
+from registry.errors import InvalidInput
 
 if TYPE_CHECKING:
     from registry.doctor import Setting
@@ -109,6 +110,16 @@ def _root_options(root: click.Context) -> list[Setting]:
     return listed
 
 
+def _address(value: str) -> str:
+    """A place of galleries, if it is one: what is none may hold a password."""
+    from registry.places import Place
+
+    try:
+        return Place.named(value)
+    except InvalidInput:
+        return "(no address)"
+
+
 def _token() -> Setting:
     """What `connect` asks a server with."""
     from registry.doctor import Setting
@@ -121,6 +132,8 @@ def _shown(name: str, value: object) -> str:
     """The value of an option, but no password, and of an option that this does not know, nothing."""
     if not value or name == "home":
         return str(value or "")
+    if name == "galleries":
+        return _address(str(value))
     if name != "database":
         return "(hidden)"
     from sqlalchemy import make_url

@@ -25,9 +25,11 @@ def place(context: Context) -> tuple[Layout, Database]:
     """Where the registry is. NotFound where there is none, InvalidInput where it is another machine's."""
     from registry.database import Database, address_in
     from registry.layout import Layout
+    from registry.stores import remembered
 
     refuse_server(context)
     layout = Layout(Path(context.home).expanduser().resolve())
-    if not (layout.galleries.is_dir() if context.database else layout.database.is_file()):
+    if not (layout.transforms.is_dir() if context.database else layout.database.is_file()):
         raise NotFound(f"there is no registry at {context.home}: check --home, or make one with 'samespace db upgrade'")
-    return layout, Database(context.database or address_in(layout.database))
+    database = Database(context.database or address_in(layout.database))
+    return Layout(layout.root, remembered(database, layout.root, context.galleries)), database

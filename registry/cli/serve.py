@@ -50,4 +50,4 @@ def command(context: Context, /, **given: Any) -> None:
     if not context.exists:
         raise NotFound(f"there is no registry at {context.home}: check --home, or make one with 'samespace db upgrade'")
     # The registry is opened by the workers, after the fork: Lance must not be loaded before it.
-    serve(context.home, Settings.read(**given), database=context.database)
+    serve(context.home, Settings.read(**given), database=context.database, galleries=context.galleries)

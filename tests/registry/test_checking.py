@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -59,14 +60,14 @@ def test_a_dataset_that_is_not_as_the_facts_say(held):
 @pytest.mark.parametrize("kind", ["data/*.lance", "_deletions/*", "_versions/*"])
 def test_a_file_of_a_dataset_that_is_gone(held, kind):
     layout, _, problems = held
-    for file in layout.segment_of("g", "m/1").glob(kind):
+    for file in Path(layout.segment_of("g", "m/1")).glob(kind):
         file.unlink()
     assert one(problems).startswith("g/m-1.lance: ")
 
 
 def test_a_file_of_a_dataset_that_was_cut(held):
     layout, _, problems = held
-    file = next(layout.segment_of("g", "m/1").glob("data/*"))
+    file = next(Path(layout.segment_of("g", "m/1")).glob("data/*"))
     file.write_bytes(file.read_bytes()[:-1])
     assert "missing or cut short" in one(problems)
 

@@ -58,11 +58,11 @@ def test_what_is_in_order(held):
 
 def test_orphans_are_found_and_removed_once_they_are_old(held, reg, rows, database_url):
     layout, database = held
-    segment = layout.segment_of("g", "m/1")
+    segment = Path(layout.segment_of("g", "m/1"))
     staged = segment / "data" / "staged.lance"
     planted = {
-        "folder of no gallery": layout.galleries / "gone" / "m-1.lance" / "data" / "x.lance",
-        "dataset of no segment": layout.galleries / "g" / "m-2.lance" / "data" / "x.lance",
+        "folder of no gallery": layout.root / "galleries" / "gone" / "m-1.lance" / "data" / "x.lance",
+        "dataset of no segment": layout.root / "galleries" / "g" / "m-2.lance" / "data" / "x.lance",
         "file of no transform": layout.transforms / "prefix-0.safetensors.1.part",
         "file of no canaries": layout.canaries / "m-9.safetensors",
         "file of no study": layout.studies / "study-0.arrow",
@@ -72,7 +72,7 @@ def test_orphans_are_found_and_removed_once_they_are_old(held, reg, rows, databa
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"12345")
     assert examine(*held)[1] == []  # a write may be under way
-    for folder in (layout.galleries / "gone", layout.galleries / "g" / "m-2.lance"):
+    for folder in (layout.root / "galleries" / "gone", layout.root / "galleries" / "g" / "m-2.lance"):
         age(folder)
     for file in planted.values():
         age(file)

@@ -303,7 +303,7 @@ def test_small_files_are_merged_and_nothing_is_mistaken_for_another(lite, rows, 
         del left[start]
     assert {i.id: i.preview for i in walked(lite, 7, previews=True)} == left
     assert {n: lite.item("g", n).preview for n in left} == left
-    assert len(list((lite._home.layout.previews_of("g") / "data").iterdir())) > 3
+    assert len(list((lite._home.layout.previews_of("g") / "data").entries())) > 3
     with pytest.raises(AlreadyExists):
         lite.add_previews("g", [39, 34], texts=["a", "b"])
 
@@ -326,7 +326,7 @@ def test_backups_carry_them_and_checks_know_them(lite, home, tmp_path, rows):
         assert walked(again, 100, previews=True) == walked(lite, 100, previews=True)
         assert again.gallery("g").previews == 4
     assert not has_problem(check(database, layout))
-    data = [file for path in (layout.previews_of("g"), layout.items_of("g")) for file in (path / "data").iterdir()]
+    data = [file for path in (layout.previews_of("g"), layout.items_of("g")) for file in (path / "data").entries()]
     assert len(data) == 3, "a refused batch leaves no file"
     assert examine(layout, database)[1] == []
     shutil.rmtree(layout.previews_of("g") / "data")

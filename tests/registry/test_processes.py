@@ -34,13 +34,13 @@ def stored(reg):
     return found
 
 
-def work(home, number, gate, results):
+def work(home, number, gate, results, turns=6):
     """Append what is mine, fight for what is everybody's, delete some of mine, and register versions."""
     try:
         with connect(home) as reg:
             gate.wait()
             mine, won, numbers = [], [], []
-            for turn in range(6):
+            for turn in range(turns):
                 ids = [f"w{number}-{turn}-{i}" for i in range(BATCH)]
                 reg.append("g", version="m/1", ids=ids, vectors=np.stack([vector(id) for id in ids]))
                 mine += ids
