@@ -1,8 +1,9 @@
-"""Calibrated scores: what a score across a bridge would be in the query's own space.
+"""Calibrated scores: what a score across a path would be in the query's own space.
 
-A bridge keeps the order of scores better than their level: a map that shrinks towards the mean gives every pair a lower
-cosine than the new model would. Where segments of several versions are merged, the levels decide, so a fit measures on
-held-out pairs which native score goes with which score across (see `align.bridges.calibration`), and search reads it here.
+A path keeps the order of scores better than their level: a map that shrinks towards the mean gives every pair a lower
+cosine than the new model would. Where segments of several versions are merged, the levels decide. So an evaluation measures
+on a benchmark which native score is worth as much as a score across (see `registry.retrieval.calibrating`), and before it
+a fit which goes with it on held-out pairs (see `align.bridges.calibration`); search reads both here.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import numpy as np
 
 from registry.vectors import Array
 
-__all__ = ["End", "apply", "curve"]
+__all__ = ["End", "Knots", "apply", "curve", "line", "thinned"]
 
 End = Literal["source", "target"]
+
+Knots = tuple[Array, Array]
+"""A rising line through x (k,), scores across, and y (k,), native scores."""
 
 
 def apply(scores: Array, x: Array, y: Array) -> Array:
@@ -32,7 +36,7 @@ def apply(scores: Array, x: Array, y: Array) -> Array:
     return np.where(np.isneginf(scores), np.float32(-np.inf), found)
 
 
-def curve(report: Mapping[str, Any], end: End) -> tuple[Array, Array] | None:
+def curve(report: Mapping[str, Any], end: End) -> Knots | None:
     """The knots in a transform's report for native scores of the space at its `end`; None where there are none.
 
     A report is whatever its author wrote: what is no rising line of finite numbers is no calibration.
@@ -40,10 +44,29 @@ def curve(report: Mapping[str, Any], end: End) -> tuple[Array, Array] | None:
     stored = report.get("calibration")
     if not isinstance(stored, Mapping) or stored.get("native") != end:
         return None
+    return line(stored.get("x"), stored.get("y"))
+
+
+def line(x: Any, y: Any) -> Knots | None:
+    """Stored knots as arrays; None where they are no rising line of finite numbers."""
     try:
-        x, y = (np.asarray(stored[name], dtype=np.float64) for name in ("x", "y"))
-    except (KeyError, TypeError, ValueError):
+        across, native = (np.asarray(values, dtype=np.float64) for values in (x, y))
+    except (TypeError, ValueError):
         return None
-    if x.ndim != 1 or x.shape != y.shape or not len(x) or not np.isfinite([x, y]).all():
+    if across.ndim != 1 or across.shape != native.shape or not len(across) or not np.isfinite([across, native]).all():
         return None
-    return (x, y) if (np.diff(x) > 0).all() and (np.diff(y) >= 0).all() else None
+    return (across, native) if (np.diff(across) > 0).all() and (np.diff(native) >= 0).all() else None
+
+
+def thinned(x: Array, y: Array, knots: int) -> tuple[Array, Array]:
+    """At most `knots` of the knots x (k,), y (k,) of a rising line, both ends among them, spread evenly along it.
+
+    Each axis is taken in units of its range, so that steep parts keep theirs.
+    """
+    if len(x) <= knots:
+        return x, y
+    # Flat lines have no range; any unit does for them.
+    steps = sum(np.diff(axis) / ((axis[-1] - axis[0]) or 1.0) for axis in (x, y))
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    kept = np.unique(np.searchsorted(along, np.linspace(0, along[-1], knots)).clip(max=len(x) - 1))
+    return x[kept], y[kept]

@@ -475,6 +475,7 @@ class Client(Lists):
         candidates: int | None = None,
         side: Mapping[str, Any] | None = None,
         fingerprint: Fingerprint = None,
+        calibrate: bool = True,
     ) -> Hits:
         """The k closest items to each query (q, d) that `version` (or a prefix of it) embedded.
 
@@ -486,6 +487,7 @@ class Client(Lists):
         query = {
             "version": version, "k": _plain(k), "allow_unmeasured": allow_unmeasured, "shortlist": _plain(shortlist),
             "candidates": _plain(candidates), "fingerprint": self._fingerprint(version, fingerprint),
+            "calibrate": None if calibrate else False,  # servers of earlier releases do not know it
         }  # fmt: skip
         width = sum(x.shape[1] * x.itemsize for x in columns.values())
         size = max(1, min(_MOST_SENT_BYTES // max(1, width), _MOST_SCORES // k if isinstance(k, int) and k > 0 else 1))
@@ -494,7 +496,10 @@ class Client(Lists):
             for i in range(0, max(n, 1), size)
         ]
         return Hits(
-            np.concatenate([hits.ids for hits in found]), np.concatenate([hits.scores for hits in found]), found[0].path
+            np.concatenate([hits.ids for hits in found]),
+            np.concatenate([hits.scores for hits in found]),
+            found[0].path,
+            found[0].calibrated,
         )
 
     def convert(self, vectors: Any, *, source: str, into: str, allow_unmeasured: bool = False) -> Array:
@@ -872,7 +877,7 @@ class Client(Lists):
             ((hits, about),) = wire.read(answer.content)
             ids, scores = (hits.column(name).flatten().to_numpy(zero_copy_only=False) for name in ("ids", "scores"))
             shape = (len(batch), hits.column("ids").type.list_size)
-            return Hits(ids.reshape(shape), scores.reshape(shape), _paths(about))
+            return Hits(ids.reshape(shape), scores.reshape(shape), _paths(about), tuple(about.get("calibrated", ())))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

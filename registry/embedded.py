@@ -584,6 +584,7 @@ class Registry(Lists):
         candidates: int | None = None,
         side: Mapping[str, Any] | None = None,
         fingerprint: Fingerprint = None,
+        calibrate: bool = True,
     ) -> Hits:
         """The k closest items to each query (q, d) that `version` (or a prefix of it) embedded.
 
@@ -598,10 +599,14 @@ class Registry(Lists):
         bridge to that version be taken, which goes between the two.
 
         `fingerprint` is that of the encoder that made the queries, facts or digest; Incompatible if it is not the version's.
+
+        `calibrate`: where several versions stored the gallery, scores across a path are first turned into those of the
+        query's own space, as the evaluation that chose the path measured on its benchmark, or else the fit of the map.
+        Without it all scores are merged as they are.
         """
         return searching.search(
             self._home, gallery, queries, version=version, k=k, allow_unmeasured=allow_unmeasured,
-            shortlist=shortlist, candidates=candidates, side=side, fingerprint=fingerprint,
+            shortlist=shortlist, candidates=candidates, side=side, fingerprint=fingerprint, calibrate=calibrate,
         )  # fmt: skip
 
     def convert(self, vectors: Any, *, source: str, into: str, allow_unmeasured: bool = False) -> Array:

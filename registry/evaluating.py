@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 from registry import benchmarks
 from registry.benchmarks import Bench
 from registry.bootstrap import Interval, Resamples, check_seed, verdict
+from registry.calibrating import Calibrator
+from registry.calibration import Knots
 from registry.errors import InvalidInput
 from registry.home import Home
 from registry.paths import Graph
@@ -73,9 +75,9 @@ def evaluate(
             if c.path
             for p in (c.path.space,)
         }
-    found = _measure(home, bench, column, list(_cells(graph, refs, cuts)), spaces, seed, progress)
+    found, lines = _measure(home, bench, column, list(_cells(graph, refs, cuts)), spaces, seed, progress)
     with home.database.writing() as session:
-        evidence.store(session, found)
+        evidence.store(session, found, lines)
     with home.database.reading() as session:
         return evidence.matrix(session, benchmark, metric=evidence.RANKING_METRIC, label=column)
 
@@ -140,42 +142,51 @@ def _measure(
     spaces: dict[str, Metric],
     seed: int,
     progress: Progress | None,
-) -> list[Evaluation]:
+) -> tuple[list[Evaluation], dict[int, Knots]]:
+    """The evaluations, and by the place of one of each cell the calibration of its scores."""
     found: list[Evaluation] = []
-    own: dict[str, dict[str, tuple[float, Array]]] = {}
+    lines: dict[int, Knots] = {}
+    own: dict[str, _Measured] = {}
     measurement, labels = uuid4().hex, bench.codes(label)
+    calibrator = Calibrator(bench, labels, seed)
     for done, cell in enumerate(cells):
-        queries, gallery, metric = _sides(home, bench, cell, spaces)
-        result = retrieval(
-            queries,
-            gallery,
-            query_labels=labels,
-            gallery_labels=labels,
-            ks=_KS,
-            same_items=True,
-            zeros=True,
-            metric=metric,
-        )
-        counted = ~np.isnan(result.per_query["map"])
-        resamples = Resamples(int(counted.sum()), seed=seed)
-        measured = {
-            name: (value, resamples.means(result.per_query[name][counted].astype(np.float64)))
-            for name, value in result.values().items()
-        }
+        sides = _sides(home, bench, cell, spaces)
+        measured, resamples = _values(*sides, labels, seed)
         if cell.role == "self":
             own[cell.gallery] = measured
+        if cell.role == "path" and cell.query != cell.gallery:
+            line = calibrator.line(cell.query, *sides)
+            if line is not None:
+                lines[len(found) + list(measured).index(evidence.RANKING_METRIC)] = line
         found += _rows(bench, label, cell, measured, own[cell.gallery], resamples, measurement)
         if progress:
             progress(done + 1, len(cells))
-    return found
+    return found, lines
+
+
+_Measured = dict[str, tuple[float, Array]]
+"""By metric the value, and the means of its resamples."""
+
+
+def _values(queries: Array, gallery: Array, metric: Metric, labels: Array, seed: int) -> tuple[_Measured, Resamples]:
+    result = retrieval(
+        queries, gallery, query_labels=labels, gallery_labels=labels, ks=_KS, same_items=True, zeros=True, metric=metric
+    )  # fmt: skip
+    counted = ~np.isnan(result.per_query["map"])
+    resamples = Resamples(int(counted.sum()), seed=seed)
+    measured = {
+        name: (value, resamples.means(result.per_query[name][counted].astype(np.float64)))
+        for name, value in result.values().items()
+    }
+    return measured, resamples
 
 
 def _rows(
     bench: Bench,
     label: str,
     cell: _Cell,
-    measured: dict[str, tuple[float, Array]],
-    own: dict[str, tuple[float, Array]],
+    measured: _Measured,
+    own: _Measured,
     resamples: Resamples,
     measurement: str,
 ) -> Iterator[Evaluation]:

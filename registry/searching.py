@@ -14,13 +14,14 @@ from sqlalchemy.orm import Session
 
 from registry import calibration
 from registry.batches import id_type
+from registry.calibration import Knots
 from registry.errors import Incompatible, InvalidInput
 from registry.fingerprints import Fingerprint, check_fingerprint
 from registry.home import Home
 from registry.index import FlatIndex, empty_hits, merge, search_blocks
 from registry.refs import is_relative, prefix_of
 from registry.segments import Source, blocks, held_by, sources_of, through
-from registry.services import galleries, models, paths, transforms
+from registry.services import calibrations, galleries, models, paths, transforms
 from registry.shortlist import rerank
 from registry.tables import GalleryRow
 from registry.threads import one_blas_thread
@@ -45,7 +46,7 @@ class Shortlist:
 def search(
     home: Home, gallery: str, queries: Any, *, version: str, k: int, allow_unmeasured: bool,
     shortlist: int | None = None, candidates: int | None = None, side: Mapping[str, Any] | None = None,
-    fingerprint: Fingerprint = None,
+    fingerprint: Fingerprint = None, calibrate: bool = True,
 ) -> Hits:  # fmt: skip
     """The k closest items to each query; see `Registry.search`."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= _MOST_HITS:
@@ -57,7 +58,10 @@ def search(
         _check_encoder(session, space, fingerprint)
         row = galleries.gallery(session, gallery)
         sides = _sides(session, side)
-        plans = _meeting(home, session, row, space, allow_unmeasured=allow_unmeasured, beside=sides)
+        cells: dict[str, int | None] = {}
+        plans = _meeting(home, session, row, space, allow_unmeasured=allow_unmeasured, beside=sides, cells=cells)
+        # within one segment calibration changes no order
+        lines = _lines(home, session, plans, cells) if calibrate and len(plans) > 1 else {}
     _check_scores(gallery, plans)
     rows = check_finite(as_rows(queries, dim=dim, what="queries"), what="queries")
     for ref, given in sides.items():
@@ -69,10 +73,10 @@ def search(
         with one_blas_thread():  # the queries are few beside the gallery, and FAISS wants the cores right after
             mapped = through(query_side, rows, side=sides.get(source.version))
         ids, scores = _search_segment(home, source, better, mapped, int(k), compared, row.id_type, first)
-        if len(plans) > 1:  # within one segment calibration changes no order
-            scores = _calibrated(home, source.path, scores)
+        if source.version in lines:
+            scores = calibration.apply(scores, *lines[source.version])
         best = merge(best, (ids, scores))
-    return Hits(*best, path={s.version: s.path for s, _, _ in plans})
+    return Hits(*best, path={s.version: s.path for s, _, _ in plans}, calibrated=tuple(lines))
 
 
 def _check_encoder(session: Session, space: str, fingerprint: Fingerprint) -> None:
@@ -111,15 +115,24 @@ def _shortlist(width: int | None, candidates: int | None, k: int) -> Shortlist |
     return Shortlist(int(width), int(many))
 
 
-def _calibrated(home: Home, path: Path, scores: Array) -> Array:
-    """Scores as the query's own space would give them, where the path is one transform whose fit measured that."""
+def _lines(home: Home, session: Session, plans: Sequence[_Plan], cells: Mapping[str, int | None]) -> dict[str, Knots]:
+    """By version the calibration of its segment's scores: that of the evaluation its path rests on, else the map's own."""
+    measured = calibrations.of_evaluations(session, [id for id in cells.values() if id is not None])
+    found: dict[str, Knots] = {}
+    for source, _, _ in plans:
+        line = measured.get(cells[source.version] or 0) or _own_line(home, source.path)
+        if line is not None:
+            found[source.version] = line
+    return found
+
+
+def _own_line(home: Home, path: Path) -> Knots | None:
+    """What the fit of a path's one transform found out about its scores."""
     steps = (*path.query, *path.gallery)
     if len(steps) != 1 or steps[0].startswith("[:"):
-        return scores
-    report = home.transform(steps[0]).report
+        return None
     # The knots count for queries of one end: of the source where the query is mapped, else of the target.
-    knots = calibration.curve(report, "source" if path.query else "target")
-    return scores if knots is None else calibration.apply(scores, *knots)
+    return calibration.curve(home.transform(steps[0]).report, "source" if path.query else "target")
 
 
 _Plan = tuple[Source, list[Transform], Metric]
@@ -146,16 +159,19 @@ def _check_scores(gallery: str, plans: Sequence[_Plan]) -> None:
 
 
 def _meeting(
-    home: Home, session: Session, row: GalleryRow, space: str, *, allow_unmeasured: bool, beside: Collection[str]
-) -> list[_Plan]:
-    """How to search each segment."""
+    home: Home, session: Session, row: GalleryRow, space: str, *, allow_unmeasured: bool, beside: Collection[str],
+    cells: dict[str, int | None],
+) -> list[_Plan]:  # fmt: skip
+    """How to search each segment; `cells` takes the evaluations that this rests on."""
     graph = home.graphs.of(session)
     dim, metric, _ = transforms.space_facts(session, space)
 
     def way(version: str) -> Path:
-        return paths.best_meeting(
+        found = paths.measured_meeting(
             session, graph, space, version, allow_unmeasured=allow_unmeasured, beside=version in beside
         )
+        cells[version] = found.evaluation
+        return found.path
 
     return [
         (

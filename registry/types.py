@@ -303,8 +303,9 @@ class Embeddings:
 class Hits:
     """Search results: ids (q, k) and scores (q, k), larger is closer.
 
-    Segments of several versions are searched each by its own path and merged by these scores as they are; where the
-    paths differ, scores of different segments are only roughly comparable.
+    Segments of several versions are searched each by its own path and merged by score. Those of the versions `calibrated`
+    are what the query's own space would have given for an item as likely to be relevant, measured on a benchmark or by
+    the fit of the map; all others are as their path's space gives them. One segment alone keeps its scores.
 
     Where a gallery holds fewer than k items the id is -1, or '' for string ids, and the score -inf.
     """
@@ -312,6 +313,7 @@ class Hits:
     ids: Array
     scores: Array
     path: Mapping[str, Path]
+    calibrated: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -476,12 +478,17 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """Quality by the share of the gallery that is embedded anew, in one order; `area` is under the curve, by its width."""
+    """Quality by the share of the gallery that is embedded anew, in one order; `area` is under the curve, by its width.
+
+    `curve` is as search merges old and new vectors. Where it calibrates scores, `raw` and `raw_area` are without that.
+    """
 
     order: Literal["random", "uncertainty"]
     metric: str
     curve: Curve
     area: float
+    raw: Curve | None = None
+    raw_area: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from registry.calibration import End, apply
+from registry.calibration import End, apply, thinned
 from registry.errors import InvalidInput
 from registry.vectors import Array
 
@@ -56,13 +56,7 @@ def isotonic(across: Array, native: Array, *, knots: int = _MOST_KNOTS) -> tuple
 
     fitted = IsotonicRegression(out_of_bounds="clip").fit(across, native)
     x, y = (np.asarray(part, dtype=np.float64) for part in (fitted.X_thresholds_, fitted.y_thresholds_))
-    if len(x) <= knots:
-        return x, y
-    # Flat lines have no range; any unit does for them.
-    steps = sum(np.diff(axis) / ((axis[-1] - axis[0]) or 1.0) for axis in (x, y))
-    along = np.concatenate([[0.0], np.cumsum(steps)])
-    kept = np.unique(np.searchsorted(along, np.linspace(0, along[-1], knots)).clip(max=len(x) - 1))
-    return x[kept], y[kept]
+    return thinned(x, y, knots)
 
 
 def ks_distance(a: Array, b: Array) -> float:

@@ -161,29 +161,37 @@ def _append_encoded(
     metavar="VERSION=FILE",
     help="The same queries as an older version embeds them, a .npy file: a slerp bridge needs them. May be repeated.",
 )
+@click.option(
+    "--calibrate/--no-calibrate",
+    default=True,
+    show_default=True,
+    help="Make scores of several versions comparable before they are merged.",
+)
 @pass_context
 def search(
     context: Context, name: str, version: str, queries: Path, k: int, allow_unmeasured: bool,
-    shortlist: int | None, candidates: int | None, side: tuple[str, ...],
+    shortlist: int | None, candidates: int | None, side: tuple[str, ...], calibrate: bool,
 ) -> None:  # fmt: skip
     """Find the items of gallery NAME that are closest to each query, whichever version stored them."""
     beside = {ref: files.matrix(Path(file)) for ref, file in files.pairs(side, "--side").items()}
     with context.open() as reg:
         hits = reg.search(
             name, files.matrix(queries), version=version, k=k, allow_unmeasured=allow_unmeasured,
-            shortlist=shortlist, candidates=candidates, side=beside,
+            shortlist=shortlist, candidates=candidates, side=beside, calibrate=calibrate,
         )  # fmt: skip
     found = [
         [(id, score) for id, score in zip(ids, scores, strict=True) if score > float("-inf")]
         for ids, scores in zip(hits.ids.tolist(), hits.scores.tolist(), strict=True)
     ]
     listed = [[{"id": id, "score": score} for id, score in hit] for hit in found]
-    if context.report({"hits": listed, "path": hits.path}):
+    if context.report({"hits": listed, "path": hits.path, "calibrated": list(hits.calibrated)}):
         return
     rows = [(str(q), "  ".join(f"{id} {score:.3f}" for id, score in hit)) for q, hit in enumerate(found)]
     context.table(f"Closest items of {name}", ("query", "id and score"), rows, empty="no queries")
     for path in hits.path.values():
         click.echo(f"path: {path}")
+    if hits.calibrated:
+        click.echo(f"scores of {', '.join(hits.calibrated)} are calibrated: as {version} would give them")
 
 
 @command.command("delete")

@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, false, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from registry.calibration import Knots
 from registry.errors import InvalidInput, NotFound
-from registry.services import galleries, models, pages
+from registry.services import calibrations, galleries, models, pages
 from registry.services.audit import record
 from registry.services.webhooks import emit
 from registry.tables import EvaluationRow, GalleryRow, ModelRow, VersionRow
@@ -25,38 +26,41 @@ _CHAIN = ">"
 _PAIR = ("benchmark_id", "label", "query_id", "gallery_id")
 
 
-def store(session: Session, found: Sequence[Evaluation]) -> None:
-    """Keep measured cells."""
+def store(session: Session, found: Sequence[Evaluation], lines: Mapping[int, Knots] | None = None) -> None:
+    """Keep measured cells, and by their places the `lines` that calibrate the scores of some of them."""
     refs = {ref for e in found for ref in (e.query, e.gallery)}
     ids = {ref: models.find(session, ref).id for ref in refs}
     benchmark = galleries.gallery(session, found[0].benchmark)
     before = _standing(session, benchmark.id, found[0].label, ids)
-    for e in found:
-        session.add(
-            EvaluationRow(
-                benchmark_id=benchmark.id,
-                query_id=ids[e.query],
-                gallery_id=ids[e.gallery],
-                label=e.label,
-                metric=e.metric,
-                role=e.role,
-                query_path=_CHAIN.join(e.query_path),
-                gallery_path=_CHAIN.join(e.gallery_path),
-                kinds=list(e.kinds),
-                value=e.value,
-                low=e.low,
-                high=e.high,
-                gain=e.gain,
-                gain_low=e.gain_low,
-                gain_high=e.gain_high,
-                verdict=e.verdict,
-                queries=e.queries,
-                items=e.items,
-                seed=e.seed,
-                measurement=e.measurement,
-                created_at=e.created_at,
-            )
+    calibrated: dict[EvaluationRow, Knots] = {}
+    for place, e in enumerate(found):
+        row = EvaluationRow(
+            benchmark_id=benchmark.id,
+            query_id=ids[e.query],
+            gallery_id=ids[e.gallery],
+            label=e.label,
+            metric=e.metric,
+            role=e.role,
+            query_path=_CHAIN.join(e.query_path),
+            gallery_path=_CHAIN.join(e.gallery_path),
+            kinds=list(e.kinds),
+            value=e.value,
+            low=e.low,
+            high=e.high,
+            gain=e.gain,
+            gain_low=e.gain_low,
+            gain_high=e.gain_high,
+            verdict=e.verdict,
+            queries=e.queries,
+            items=e.items,
+            seed=e.seed,
+            measurement=e.measurement,
+            created_at=e.created_at,
         )
+        session.add(row)
+        if lines and place in lines:
+            calibrated[row] = lines[place]
+    calibrations.add(session, calibrated)
     details = {"versions": sorted(refs), "cells": len(found), "label": found[0].label}
     record(session, "benchmark.evaluated", benchmark.name, details)
     if changed := list(_changed(before, found)):

@@ -19,12 +19,20 @@ from registry.services.evidence import RANKING_METRIC, split_chain
 from registry.tables import EvaluationRow, GalleryRow
 from registry.types import Evidence, Path, Verdict
 
-__all__ = ["best_lead", "best_meeting", "best_meetings"]
+__all__ = ["Meeting", "best_lead", "best_meeting", "best_meetings", "measured_meeting"]
 
 _CELLS_READ = 2000  # the newest ones: a search must not read years of measurements
 _CELLS_READ_TOGETHER = 5000  # of many pairs
 
 Steps = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """A path, and the evaluation that its evidence is, if that speaks of just these queries on just these vectors."""
+
+    path: Path
+    evaluation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +69,16 @@ def best_meeting(
         Incompatible: there is no way.
         Unmeasured: there is one, but no evaluation of it, and the caller does not allow that.
     """
+    return measured_meeting(session, graph, query, gallery, allow_unmeasured=allow_unmeasured, beside=beside).path
+
+
+def measured_meeting(
+    session: Session, graph: Graph, query: str, gallery: str, *, allow_unmeasured: bool, beside: bool = False
+) -> Meeting:
+    """The way of `best_meeting`, and which evaluation speaks for it; none does for queries in a part of a version's space."""
     if is_relative(query):  # such queries have no cells of their own; how well the stored side gets there has
         lead = best_lead(session, graph, gallery, query, allow_unmeasured=allow_unmeasured)
-        return Path(query, gallery, query, (), lead.query, lead.kinds, lead.evidence)
+        return Meeting(Path(query, gallery, query, (), lead.query, lead.kinds, lead.evidence))
     version, cut = _version(session, query)
     stored = models.fixed(session, gallery).id
 
@@ -75,7 +90,8 @@ def best_meeting(
     if first is None:
         needs_side = not beside and graph.needs_side(query, gallery)
         raise incompatible(query, gallery, paired=True, needs_side=needs_side)
-    return _best(first, found, allow_unmeasured=allow_unmeasured)
+    path, cell = _best(first, found, allow_unmeasured=allow_unmeasured)
+    return Meeting(path, cell.id if cell and not cut else None)
 
 
 def best_meetings(
@@ -97,7 +113,7 @@ def best_meetings(
             first = next(graph.meet(query, gallery), None)
             if first is not None:
                 known = partial(_meeting_by, graph, query, gallery, (), cells[number, stored[gallery]])
-                found[query, gallery] = _best(first, known, allow_unmeasured=True)
+                found[query, gallery], _ = _best(first, known, allow_unmeasured=True)
     return found
 
 
@@ -137,7 +153,7 @@ def best_lead(session: Session, graph: Graph, source: str, target: str, *, allow
     first = next(graph.lead(source, target), None)
     if first is None:
         raise incompatible(source, target)
-    return _best(first, found, allow_unmeasured=allow_unmeasured)
+    return _best(first, found, allow_unmeasured=allow_unmeasured)[0]
 
 
 def _lead_by(graph: Graph, source: str, target: str, cut: Steps, measured: Steps) -> Path | None:
@@ -151,10 +167,10 @@ def _lead_by(graph: Graph, source: str, target: str, cut: Steps, measured: Steps
     )
 
 
-def _best(first: Path, found: Callable[[], Iterable[_Found]], *, allow_unmeasured: bool) -> Path:
-    """The best way by what was measured; `first` is the shortest of all, `found` gives those that cells speak of."""
+def _best(first: Path, found: Callable[[], Iterable[_Found]], *, allow_unmeasured: bool) -> tuple[Path, _Cell | None]:
+    """The best way by what was measured, and the cell; `first` is the shortest of all, `found` gives those that cells speak of."""
     if all(_by_definition(step) for step in (*first.query, *first.gallery)):
-        return first
+        return first, None
     groups: dict[_Group, dict[Path, _Cell]] = defaultdict(dict)
     for path, cell, group in found():
         groups[group].setdefault(path, cell)  # the newest comes first
@@ -162,9 +178,9 @@ def _best(first: Path, found: Callable[[], Iterable[_Found]], *, allow_unmeasure
         judged = max(groups.items(), key=_authority)[1]
         # Of equals, the one that was measured first: a measurement begins with the shortest way and the newest maps.
         path, cell = max(judged.items(), key=lambda way: (way[1].evidence.value, -way[0].length, -way[1].id))
-        return replace(path, evidence=cell.evidence)
+        return replace(path, evidence=cell.evidence), cell
     if allow_unmeasured:
-        return first
+        return first, None
     raise Unmeasured(
         f"{first.source} reaches {first.target} by {first}, but nobody measured how well: run 'samespace evaluate BENCHMARK' "
         "on a benchmark that both sides have embedded, or pass allow_unmeasured=True"

@@ -62,6 +62,7 @@ class Search(Query):
     shortlist: int | None = None
     candidates: int | None = None
     fingerprint: str | None = None
+    calibrate: bool = True
 
 
 class Conversion(Query):
@@ -186,6 +187,7 @@ def search(path: GalleryPath, query: Search, raw: Arrow) -> Response:
     hits = current_registry().search(
         path.name, given["query"], version=query.version, k=query.k, allow_unmeasured=query.allow_unmeasured,
         shortlist=query.shortlist, candidates=query.candidates, side=side or None, fingerprint=query.fingerprint,
+        calibrate=query.calibrate,
     )  # fmt: skip
     return Response(b"".join(_hits(hits)), mimetype=wire.ARROW)
 
@@ -286,6 +288,6 @@ def _hits(hits: Hits) -> Iterator[bytes]:
     schema = pa.schema([pa.field("ids", pa.list_(kind, k)), pa.field("scores", pa.list_(pa.float32(), k))])
     ids = pa.FixedSizeListArray.from_arrays(pa.array(hits.ids.ravel(), kind), k)
     scores = pa.FixedSizeListArray.from_arrays(pa.array(hits.scores.ravel(), pa.float32()), k)
-    return wire.write(
-        schema, [(_record(schema, ids, scores), {"path": wire.to_json(visible.paths(caller(), hits.path))})]
-    )
+    path = visible.paths(caller(), hits.path)
+    about = {"path": wire.to_json(path), "calibrated": [ref for ref in hits.calibrated if ref in path]}
+    return wire.write(schema, [(_record(schema, ids, scores), about)])
