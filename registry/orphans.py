@@ -72,6 +72,7 @@ def _stray(layout: Layout, found: Inventory) -> Iterator[Orphan]:
         (layout.transforms, "file of no transform"),
         (layout.canaries, "file of no canaries"),
         (layout.studies, "file of no study"),
+        (layout.backfills, "file of no backfill"),
     ):
         for file in _entries(folder):
             if file not in known:

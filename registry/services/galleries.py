@@ -114,7 +114,7 @@ def _stored(session: Session, galleries: Sequence[int]) -> Mapping[int, list[Seg
         select(s.gallery_id, ModelRow.name, VersionRow.number, s.rows, s.lance_version)
         .join(VersionRow, VersionRow.id == s.version_id)
         .join(ModelRow, ModelRow.id == VersionRow.model_id)
-        .where(s.lance_version > 0)
+        .where(s.rows > 0)
         .order_by(s.id)
     )
     found: dict[int, list[Segment]] = defaultdict(list)
@@ -147,7 +147,7 @@ def segment(session: Session, row: GalleryRow, version: VersionRow) -> SegmentRo
 
 def to_gallery(row: GalleryRow) -> Gallery:
     """The frozen value of a row."""
-    return _made(row, [Segment(s.version.ref, s.rows, s.lance_version) for s in row.segments if s.lance_version])
+    return _made(row, [Segment(s.version.ref, s.rows, s.lance_version) for s in row.segments if s.rows])
 
 
 def _made(row: GalleryRow, segments: Iterable[Segment]) -> Gallery:
