@@ -2,6 +2,7 @@
 
 from web.api import (
     anchors,
+    backfills,
     descriptions,
     evidence,
     galleries,
@@ -17,6 +18,7 @@ from web.api.base import blueprint
 
 __all__ = [
     "anchors",
+    "backfills",
     "blueprint",
     "descriptions",
     "evidence",
