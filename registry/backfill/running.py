@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
@@ -21,7 +22,7 @@ from registry.encoding import Encoder, Inputs
 from registry.errors import Incompatible, InvalidInput, NotFound, SamespaceError, Unavailable
 from registry.types import Backfill, Portion, Version
 
-__all__ = ["Progress", "Steps", "is_reached", "run"]
+__all__ = ["Progress", "Steps", "is_reached", "run", "timed"]
 
 Progress = Callable[[int, int], None]
 """Told how many items are done, of how many."""
@@ -77,16 +78,11 @@ def run(
 
     Whatever goes wrong is kept with it, which is then paused; so it is where somebody interrupts this.
     """
-    me = f"{_user()}@{socket.gethostname()}, process {os.getpid()}, {uuid4().hex[:8]}"
+    me = _name()
     found = registry.hold_backfill(id, runner=me)
     try:
         with held(registry, id, me) as lease:
-            encoder = encoders.opened(
-                _place(found, encode),
-                tracking_uri=tracking_uri,
-                token=os.environ.get(encoders.TOKEN),
-                sleep=lease.sleep,
-            )
+            encoder = _opened(found, encode, tracking_uri, lease)
             version = registry.version(found.version)
             _verify(registry, version, encoder, allow_drift=allow_drift)
             with opened(registry, found.gallery, found.inputs) as read:
@@ -100,6 +96,26 @@ def run(
     return registry.leave_backfill(id, runner=me)
 
 
+def timed(
+    registry: Steps, id: str, *, encode: Callable[[Any], Any] | None = None, tracking_uri: str | None = None
+) -> float:
+    """How many items per second the encoder does, by the first batch; nothing is stored."""
+    me = _name()
+    found = registry.hold_backfill(id, runner=me)
+    try:
+        with held(registry, id, me) as lease:
+            encoder = _opened(found, encode, tracking_uri, lease)
+            version, portion = registry.version(found.version), registry.next_portion(id, runner=me)
+            if portion is None or not portion.ids:
+                raise InvalidInput(f"{id} has no item left that could be timed")
+            with opened(registry, found.gallery, found.inputs) as read:
+                inputs, begun = read(portion.ids), time.perf_counter()
+                encoders.encode(encoder, inputs, ids=portion.ids, version=version.ref, dim=version.dim)
+                return len(portion.ids) / (time.perf_counter() - begun)
+    finally:
+        registry.leave_backfill(id, runner=me)
+
+
 def _leave(registry: Steps, id: str, me: str, *, error: str | None) -> None:
     try:
         registry.leave_backfill(id, runner=me, error=error, pause=True)
@@ -107,16 +123,18 @@ def _leave(registry: Steps, id: str, me: str, *, error: str | None) -> None:
         return
 
 
-def _user() -> str:
-    return os.environ.get("USER") or os.environ.get("LOGNAME") or f"user-{os.getuid()}"
+def _name() -> str:
+    """Whose run it is, and which: no two have one name."""
+    user = os.environ.get("USER") or os.environ.get("LOGNAME") or f"user-{os.getuid()}"
+    return f"{user:.60}@{socket.gethostname():.80}, process {os.getpid()}, {uuid4().hex[:8]}"
 
 
-def _place(found: Backfill, encode: Callable[[Any], Any] | None) -> str | Callable[[Any], Any]:
-    if encode is not None:
-        return encode
-    if found.encoder is None:
+def _opened(found: Backfill, encode: Callable[[Any], Any] | None, tracking_uri: str | None, lease: Lease) -> Encoder:
+    place = encode or found.encoder
+    if place is None:
         raise InvalidInput(f"{found.id} was planned without an encoder: give one, as run_backfill(id, encode=function)")
-    return found.encoder
+    token = os.environ.get(encoders.TOKEN)
+    return encoders.opened(place, tracking_uri=tracking_uri, token=token, sleep=lease.sleep)
 
 
 def _verify(registry: Steps, version: Version, encoder: Encoder, *, allow_drift: bool) -> None:

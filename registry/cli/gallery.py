@@ -10,6 +10,7 @@ import click
 from registry.cli import files
 from registry.cli.context import Context, pass_context
 from registry.cli.items import items, preview_url, previews
+from registry.cli.segments import drop_segment
 from registry.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def command() -> None:
     """Create galleries, append vectors, search."""
 
 
-for shown in (items, previews, preview_url):
+for shown in (items, previews, preview_url, drop_segment):
     command.add_command(shown)
 
 

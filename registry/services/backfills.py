@@ -167,8 +167,9 @@ def leave(session: Session, id: str, runner: str, *, error: str | None, pause: b
         return to_backfill(row)
     row.runner = row.runs_until = None
     row.error, row.changed_at = error and error[:1000], now()
-    if row.status == "running" and (pause or error):
-        row.status = "paused"
+    if row.status == "running":
+        row.status = "paused" if pause or error else "planned"
+    if row.status == "paused" and (pause or error):
         record(session, "backfill.paused", id, {**_about(row), "done": row.done, "error": row.error})
     return to_backfill(row)
 
