@@ -2,7 +2,7 @@
 
     <backup>/manifest.json     when, of which release and revision, and every file with its size and sha-256
     <backup>/facts.db          all tables, as SQLite, wherever they came from
-    <backup>/files/…           galleries, transforms, canaries and studies, in the order of a registry's folder
+    <backup>/files/…           galleries, transforms, canaries, studies and backfills, in the order of a registry's folder
 
 Nobody has to stop for it. The facts come first, from one snapshot; the files that they refer to never change, and what
 replaces them leaves them in place for a day (`registry.gallery.superseded`). The manifest is written last: a folder

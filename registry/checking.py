@@ -110,12 +110,12 @@ def _broken_files(found: Inventory) -> Iterator[Finding]:
 
 
 def _fault_of_file(stored: StoredFile) -> str | None:
-    """What is wrong with the file of a transform, of canaries or of a study."""
+    """What is wrong with the file of a transform, of canaries, of a study or of a backfill."""
     try:
         data = stored.path.read_bytes()
         if stored.kind == "canaries":
             canaries.loads(data, digest=stored.digest, name=stored.path.name)
-        elif stored.kind == "study":
+        elif stored.kind in ("study", "backfill"):
             items.loads(data, digest=stored.digest, name=stored.path.name)
         elif transforms.loads(data, name=stored.path.name).digest() != stored.digest:
             return f"{stored.path.name} holds another transform"

@@ -29,6 +29,7 @@ from registry.transforms import Transform
 from registry.transport import Transport
 from registry.types import (
     AnchorSet,
+    Backfill,
     Change,
     Check,
     Comparison,
@@ -45,6 +46,7 @@ from registry.types import (
     Model,
     Page,
     Path,
+    Portion,
     Preview,
     Space,
     Study,
@@ -60,6 +62,7 @@ __all__ = ["Client"]
 _TYPES: Mapping[str, type[Any]] = {
     "models": Model, "versions": Version, "galleries": Gallery, "transforms": TransformInfo, "anchor_sets": AnchorSet,
     "evaluations": Evaluation, "studies": Study, "changes": Change, "encoder_checks": Check,
+    "backfills": Backfill,
 }  # fmt: skip
 _PAGE = 1000
 _MOST_SENT_BYTES = 64 << 20  # of queries or vectors in one request
@@ -679,6 +682,129 @@ class Client(Lists):
                 break
         return found
 
+    # Backfills
+
+    def plan_backfill(
+        self,
+        gallery: str,
+        *,
+        into: str,
+        encoder: str | None = None,
+        inputs: str = "ids",
+        order: str = "random",
+        seed: int = 0,
+        batch: int = 256,
+        rate: float | None = None,
+        stop_at: str | None = None,
+        benchmark: str | None = None,
+        label: str | None = None,
+        counts: Mapping[Any, int | float] | tuple[Sequence[Any], Sequence[int | float]] | None = None,
+        dry_run: bool = False,
+    ) -> Backfill:
+        """Plan to re-embed the items of a gallery that have no vector of `into` yet; see the embedded registry.
+
+        Files and functions that `encoder` and `inputs` name are those of whoever runs it, not the server's.
+        """
+        from registry.backfill.wishes import Wish
+
+        seed, batch, rate = _plain(seed), _plain(batch), _plain(rate)
+        Wish(encoder, inputs, order, seed, batch, rate, stop_at, benchmark, label).check()  # type: ignore[arg-type]  # checked
+        counted = (list(counts), list(counts.values())) if isinstance(counts, Mapping) else counts
+        body = {
+            "gallery": check_gallery(gallery), "into": into, "encoder": encoder, "inputs": inputs, "order": order,
+            "seed": seed, "batch": batch, "rate": rate, "stop_at": stop_at, "benchmark": benchmark,
+            "label": label, "dry_run": dry_run,
+            "counted": None if counted is None else _numbers(counted[0]),
+            "counts": None if counted is None else _numbers(counted[1], float),
+        }  # fmt: skip
+        return wire.from_json(Backfill, self._worked("/backfills", body, "backfill", None))
+
+    def backfills(self, gallery: str | None = None) -> list[Backfill]:
+        """All backfills, newest first; of one gallery if it is named."""
+        return list(self.iter_backfills(gallery=gallery))
+
+    def backfill(self, id: str) -> Backfill:
+        """One backfill. NotFound if there is none."""
+        return wire.from_json(Backfill, self._server.json("GET", _backfill_path(id)))
+
+    def run_backfill(
+        self,
+        id: str,
+        *,
+        encode: Callable[[Any], Any] | None = None,
+        allow_drift: bool = False,
+        progress: Progress | None = None,
+        tracking_uri: str | None = None,
+    ) -> Backfill:
+        """Run a backfill from where it is to its end: encode here, store on the server. See the embedded registry."""
+        from registry.backfill import running
+
+        return running.run(
+            self, id, encode=encode, allow_drift=allow_drift, progress=progress, tracking_uri=tracking_uri
+        )
+
+    def pause_backfill(self, id: str) -> Backfill:
+        """Stop a backfill after the batch at hand; it is not run again until it is resumed."""
+        return self._backfill_step(id, "pause", {})
+
+    def resume_backfill(self, id: str) -> Backfill:
+        """Let a paused backfill be run again; `run_backfill` does so."""
+        return self._backfill_step(id, "resume", {})
+
+    def roll_back_backfill(self, id: str) -> Backfill:
+        """Remove the vectors that a backfill wrote, these alone, and end it; see the embedded registry."""
+        return self._backfill_step(id, "rollback", {})
+
+    def drop_segment(self, gallery: str, version: str, *, final: bool = False) -> int:
+        """Let go of all vectors that a version stored in a gallery; returns how many. See the embedded registry."""
+        body = {"version": version, "final": final}
+        rows: int = self._server.json("POST", f"{_gallery_path(gallery)}/drop-segment", body=body)["rows"]
+        return rows
+
+    def hold_backfill(self, id: str, *, runner: str) -> Backfill:
+        """Begin to run a backfill as `runner`, or say that this goes on; see the embedded registry."""
+        return self._backfill_step(id, "hold", {"runner": runner})
+
+    def next_portion(self, id: str, *, runner: str, most: int | None = None) -> Portion | None:
+        """The items of a backfill to encode next; None when all is done. See the embedded registry."""
+        body = {"runner": runner, "most": _plain(most)}
+        found = self._server.json("POST", f"{_backfill_path(id)}/next", body=body, key=uuid4().hex)["portion"]
+        return None if found is None else wire.from_json(Portion, found)
+
+    def store_portion(
+        self, id: str, *, runner: str, portion: Portion, vectors: Any, pace: float | None = None
+    ) -> Backfill:
+        """Store the vectors (n, d) of a portion's n items and move on behind it; see the embedded registry."""
+        parts: list[tuple[pa.RecordBatch, Mapping[str, Any]]] = []
+        schema = pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float32(), 1))])
+        if portion.ids:
+            found = self.backfill(id) if ("backfill", id) not in self._known else self._known["backfill", id]
+            self._known["backfill", id] = found
+            table = checked(self._target(found.gallery, found.version), list(portion.ids), vectors, None).table
+            rows = wire.rows_of(table.schema.field("vector").type.list_size)
+            schema, parts = table.schema, [(part, {}) for part in table.to_batches(max_chunksize=rows)]
+        query = {"runner": runner, "start": portion.start, "stop": portion.stop, "pace": pace}
+        answer = self._server.send(
+            "POST", f"{_backfill_path(id)}/store", lambda: wire.write(schema, parts, answer=False), kind=wire.ARROW,
+            query=query, key=uuid4().hex,
+        )  # fmt: skip
+        return wire.from_json(Backfill, wire.json_object(answer.content))
+
+    def measure_backfill(self, id: str, *, runner: str) -> Backfill:
+        """Measure how good the gallery is now, on the server, and keep it; see the embedded registry."""
+        return self._backfill_step(id, "measure", {"runner": runner})
+
+    def leave_backfill(
+        self, id: str, *, runner: str, error: str | None = None, pause: bool = False, reached: bool = False
+    ) -> Backfill:
+        """Run a backfill no longer: paused with an `error` or by `pause`, finished if it `reached` what was asked for."""
+        body = {"runner": runner, "error": error and error[:1000], "pause": pause, "reached": reached}
+        return self._backfill_step(id, "leave", body)
+
+    def _backfill_step(self, id: str, step: str, body: Mapping[str, Any]) -> Backfill:
+        """A step, sent again when the server cannot be reached: each does nothing the second time."""
+        return wire.from_json(Backfill, self._post(f"{_backfill_path(id)}/{step}", body, None))
+
     def counts(self) -> Counts:
         """How much there is of everything; for callers who see everything."""
         return wire.from_json(Counts, self._server.json("GET", "/counts"))
@@ -1012,6 +1138,12 @@ def _study_path(id: str) -> str:
     if not isinstance(id, str) or not id or not all(c.isalnum() or c in "-_" for c in id):
         raise NotFound(f"there is no study {id!r:.120}: make one with 'samespace study OLD NEW'")
     return f"/studies/{id}"
+
+
+def _backfill_path(id: str) -> str:
+    if not isinstance(id, str) or not id or not all(c.isalnum() or c in "-_" for c in id):
+        raise NotFound(f"there is no backfill {id!r:.120}: 'samespace backfill status' lists them")
+    return f"/backfills/{id}"
 
 
 def check_gallery(name: str) -> str:

@@ -23,6 +23,9 @@ from registry import (
     studying,
     writing,
 )
+from registry.backfill import measuring, planning, portions, running, undoing
+from registry.backfill.wishes import Counts as Searched
+from registry.backfill.wishes import Wish
 from registry.canaries import Canaries, Encode, EncoderCheck, Inputs, check_encoder
 from registry.fingerprints import Fingerprint
 from registry.home import Home
@@ -31,6 +34,7 @@ from registry.previews import one_of
 from registry.services import (
     advice,
     anchors,
+    backfills,
     canaries,
     checks,
     counts,
@@ -52,6 +56,7 @@ from registry.transforms import Transform
 from registry.types import (
     EVENTS,
     AnchorSet,
+    Backfill,
     Change,
     Check,
     Comparison,
@@ -67,6 +72,7 @@ from registry.types import (
     Matrix,
     Model,
     Page,
+    Portion,
     Preview,
     Space,
     Study,
@@ -843,6 +849,183 @@ class Registry(Lists):
         """
         filters: dict[str, Any] = {"action": action, "subject": subject, "who": who, "since": since, "until": until}
         return list(self.page("changes", limit=limit, **filters).items)
+
+    # Backfills
+
+    def plan_backfill(
+        self,
+        gallery: str,
+        *,
+        into: str,
+        encoder: str | None = None,
+        inputs: str = "ids",
+        order: str = "random",
+        seed: int = 0,
+        batch: int = 256,
+        rate: float | None = None,
+        stop_at: str | None = None,
+        benchmark: str | None = None,
+        label: str | None = None,
+        counts: Searched | None = None,
+        dry_run: bool = False,
+        galleries: Collection[str] | None = None,
+    ) -> Backfill:
+        """Plan to re-embed the items of a gallery that have no vector of `into` yet, and say whether that is worth it.
+
+        Nothing is encoded. What the plan foretells comes from the newest study of the two versions that measured this
+        order, and its advice from their newest measurement.
+
+        Args:
+            gallery: the gallery's name.
+            into: the version that is to embed its items.
+            encoder: where it is: `models:/NAME/VERSION`, `package.module:function`, or an http address without a user, a
+                password or a query in it; None for a function that `run_backfill` is given.
+            inputs: what the encoder is given of an item: its `ids`, its `previews`, or `FILE.parquet:COLUMN`.
+            order: `random`, `uncertainty`, `centroid-distance` or `most-searched`; see `registry.backfill.orders`.
+            seed: of random orders and samples.
+            batch: how many items are encoded and stored at a time, 1 to 65536.
+            rate: the most items per second; None for as fast as it goes.
+            stop_at: the quality at which it may end, `map=SHARE` or `cmc@1=SHARE`, measured on `benchmark`.
+            benchmark: where quality is measured with each tenth: another gallery that both versions embedded, of which as
+                much is taken for re-embedded, or this gallery itself, searched as it is.
+            label: the benchmark's label column.
+            counts: for `most-searched` alone, how often each item was searched.
+            dry_run: whether to keep nothing.
+            galleries: evidence is taken of these benchmarks alone, of all unless named.
+
+        Raises:
+            NotFound: no such gallery, version or benchmark, or one that a version did not embed.
+            InvalidInput: a setting that nothing can be run with, or nothing to re-embed.
+            AlreadyExists: one of this gallery by this version can still be run.
+            Unmeasured, Incompatible: `uncertainty` without a measured path to what is stored.
+        """
+        wish = Wish(encoder, inputs, order, seed, batch, rate, stop_at, benchmark, label)  # type: ignore[arg-type]  # checked
+        return planning.plan(self._home, gallery, into, wish, counts=counts, dry_run=dry_run, among=galleries)
+
+    def backfills(self, gallery: str | None = None) -> list[Backfill]:
+        """All backfills, newest first; of one gallery if it is named."""
+        with self._home.database.reading() as session:
+            return list(backfills.backfills(session, gallery=gallery).items)
+
+    def backfill(self, id: str) -> Backfill:
+        """One backfill. NotFound if there is none."""
+        with self._home.database.asking() as session:
+            return backfills.backfill(session, id)
+
+    def run_backfill(
+        self,
+        id: str,
+        *,
+        encode: Callable[[Any], Any] | None = None,
+        allow_drift: bool = False,
+        progress: running.Progress | None = None,
+        tracking_uri: str | None = None,
+    ) -> Backfill:
+        """Run a backfill from where it is to its end, in this process; searches are served throughout.
+
+        Each batch is stored in the transaction that moves on behind it: whoever kills this loses what was not stored, and
+        the next run goes on there. Items that were deleted, or embedded by others, meanwhile are passed over; what was
+        added by older versions is re-embedded at the end, in stored order. Interrupting it pauses it.
+
+        Before the first batch the encoder is held to the canaries of the version, if it has some. An address is tried again
+        while it does not answer; what then fails pauses the backfill, with the error kept. A batch in which an item fails is
+        not stored, and the item is named.
+
+        Args:
+            id: the backfill.
+            encode: the encoder, if it is not the planned one: a function of ids or texts (n,), or of pictures (n, h, w[, c])
+                uint8, that gives (n, d).
+            allow_drift: whether an encoder that is not the registered one, as far as canaries tell, may run.
+            progress: told how many items are done, of how many.
+            tracking_uri: MLflow's store, for an encoder `models:/…`; MLflow's own settings by default.
+
+        Returns:
+            The backfill: finished, or paused by somebody else.
+
+        Raises:
+            AlreadyExists: another process runs it.
+            InvalidInput: it is paused or over, or an item cannot be encoded.
+            NotFound: an item has no input.
+            Incompatible: the encoder is not the registered one.
+            Unavailable: the encoder, or the registry, did not answer for long.
+        """
+        return running.run(
+            self, id, encode=encode, allow_drift=allow_drift, progress=progress, tracking_uri=tracking_uri
+        )
+
+    def pause_backfill(self, id: str) -> Backfill:
+        """Stop a backfill after the batch at hand; it is not run again until it is resumed."""
+        with self._home.database.writing() as session:
+            return backfills.pause(session, id)
+
+    def resume_backfill(self, id: str) -> Backfill:
+        """Let a paused backfill be run again; `run_backfill` does so."""
+        with self._home.database.writing() as session:
+            return backfills.resume(session, id)
+
+    def roll_back_backfill(self, id: str) -> Backfill:
+        """Remove the vectors that a backfill wrote, these alone, and end it. What older versions stored stays as it is.
+
+        Raises:
+            AlreadyExists: a process runs it.
+            InvalidInput: an item would be left without any vector, since what was stored before is dropped.
+        """
+        return undoing.roll_back(self._home, id)
+
+    def drop_segment(self, gallery: str, version: str, *, final: bool = False) -> int:
+        """Let go of all vectors that a version stored in a gallery; returns how many. Their files go after a day.
+
+        Args:
+            gallery: the gallery's name.
+            version: whose vectors go.
+            final: give up that backfills of the gallery can be rolled back.
+
+        Raises:
+            NotFound: there are none.
+            InvalidInput: an item would be left without any vector; a backfill of the gallery is still to be run; or one
+                could be rolled back until now, and that is not `final`.
+        """
+        return undoing.drop_segment(self._home, gallery, version, final=final)
+
+    # The steps of a run, which `run_backfill` takes here or from afar
+
+    def hold_backfill(self, id: str, *, runner: str) -> Backfill:
+        """Begin to run a backfill as `runner`, or say that this goes on: it is the runner's alone for a minute.
+
+        Raises:
+            AlreadyExists: another process runs it.
+            InvalidInput: it is paused or over.
+        """
+        with self._home.database.writing() as session:
+            return backfills.hold(session, id, runner)
+
+    def next_portion(self, id: str, *, runner: str, most: int | None = None) -> Portion | None:
+        """The items of a backfill to encode next, `most` at most; None when all is done, which is noted then."""
+        return portions.next_portion(self._home, id, runner=runner, most=most)
+
+    def store_portion(
+        self, id: str, *, runner: str, portion: Portion, vectors: Any, pace: float | None = None
+    ) -> Backfill:
+        """Store the vectors (n, d) of a portion's n items and move on behind it, in one transaction; again does nothing.
+
+        `vectors` is None for a portion without items; `pace` is how many items per second went lately.
+
+        Raises:
+            DimensionMismatch, BadVector, InvalidInput: as `append`.
+            AlreadyExists: the backfill is not `runner`'s.
+        """
+        return portions.store_portion(self._home, id, runner=runner, portion=portion, vectors=vectors, pace=pace)
+
+    def measure_backfill(self, id: str, *, runner: str) -> Backfill:
+        """Measure how good the gallery is now, on the benchmark of the plan, and keep it with the share that is done."""
+        return measuring.measure(self._home, id, runner=runner)
+
+    def leave_backfill(
+        self, id: str, *, runner: str, error: str | None = None, pause: bool = False, reached: bool = False
+    ) -> Backfill:
+        """Run a backfill no longer: paused with an `error` or by `pause`, finished if it `reached` what was asked for."""
+        with self._home.database.writing() as session:
+            return backfills.leave(session, id, runner, error=error, pause=pause, reached=reached)
 
     # What there is, and what needs a person
 

@@ -230,6 +230,15 @@ class Dataset:
             _refuse_another(self.uri, before, base.version)
             return int(base.version), len(gone)
 
+    def clear(self, version: int) -> int:
+        """Delete all rows that are there after `version`; return the new version. The files go after a day, see `superseded`."""
+        with _writing(self.uri):
+            base = self._rolled_back(version)
+            before = base.version
+            base.delete("true")
+            _refuse_another(self.uri, before, base.version)
+            return int(base.version)
+
     def _rolled_back(self, version: int) -> Any:
         """The newest state, brought back to `version` if an unacknowledged write (a killed process) went beyond it."""
         newest = self._opened.open(self.uri)

@@ -33,6 +33,7 @@ __all__ = ["Home", "writer_of"]
 
 _INDEX_BUDGET_BYTES = 2 << 30
 _TRANSFORMS_KEPT = 256
+_ORDERS_KEPT = 4  # each holds an id for every item of a gallery
 _PREVIEWS_IN_A_FILE = 8192  # each may take 64 KiB
 
 
@@ -40,7 +41,8 @@ class Home:
     """Where everything of one registry is.
 
     <root>/registry.db, <root>/galleries/<gallery>/…lance or elsewhere, see `registry.stores`, <root>/transforms/<id>.safetensors,
-    <root>/canaries/<model>-<n>.safetensors, <root>/studies/<id>.arrow; MLflow's own files, <root>/mlflow.db and <root>/mlruns, belong to `align`.
+    <root>/canaries/<model>-<n>.safetensors, <root>/studies/<id>.arrow,
+    <root>/backfills/<id>.arrow; MLflow's own files, <root>/mlflow.db and <root>/mlruns, belong to `align`.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Home:
         self.kept = Kept()
         self.engines = Engines()
         self._transforms: OrderedDict[str, Transform] = OrderedDict()
+        self._orders: OrderedDict[tuple[str, str], pa.Array] = OrderedDict()
         self._opened = OpenDatasets()
         self._lock = Lock()
 
@@ -122,6 +125,30 @@ class Home:
             return items.loads(file.read_bytes(), digest=digest, name=str(file))
         except FileNotFoundError as error:
             raise CorruptFile(f"{file} is gone: restore it from a backup") from error
+
+    def written(self, gallery: str, backfill: str) -> Dataset:
+        """The ids whose vectors a backfill wrote into a gallery."""
+        return Dataset(self.layout.written_of(gallery, backfill), self._opened)
+
+    def keep_order(self, id: str, data: bytes) -> None:
+        """Write the file of a backfill's order."""
+        write_whole(self.layout.order_of(id), data)
+
+    def order(self, id: str, digest: str) -> pa.Array:
+        """The ids in a backfill's order, read once and checked against the digest that the database knows."""
+        with self._lock:
+            if (id, digest) in self._orders:
+                return self._orders[id, digest]
+        file = self.layout.order_of(id)
+        try:
+            found = items.loads(file.read_bytes(), digest=digest, name=str(file))["id"].combine_chunks()
+        except FileNotFoundError as error:
+            raise CorruptFile(f"{file} is gone: restore it from a backup") from error
+        with self._lock:
+            self._orders[id, digest] = found
+            while len(self._orders) > _ORDERS_KEPT:
+                self._orders.popitem(last=False)
+        return found
 
     def transform(self, id: str) -> Transform:
         """A registered transform, read once and checked against its checksum and its name."""

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from registry.layout import Layout
 from registry.places import Place
-from registry.tables import CanariesRow, GalleryRow, SegmentRow, StudyRow, TransformRow, VersionRow
+from registry.tables import BackfillRow, CanariesRow, GalleryRow, SegmentRow, StudyRow, TransformRow, VersionRow
 
 __all__ = ["Inventory", "StoredDataset", "StoredFile", "inventory"]
 
@@ -27,7 +27,7 @@ class StoredDataset:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of a transform, of the canaries of a version or of the items of a study, which `of` names; and its digest."""
+    """A file of a transform, the canaries of a version, the items of a study or a backfill's order, which `of` names; and its digest."""
 
     path: Path
     kind: str
@@ -53,8 +53,14 @@ def inventory(session: Session, layout: Layout) -> Inventory:
             *(StoredDataset(layout.items_of(name), name, version, items) for name, version, items in rows if version),
             *_previews(session, layout),
             *_segments(session, layout),
+            *_written(session, layout),
         ),
-        files=(*_transforms(session, layout), *_canaries(session, layout), *_studies(session, layout)),
+        files=(
+            *_transforms(session, layout),
+            *_canaries(session, layout),
+            *_studies(session, layout),
+            *_orders(session, layout),
+        ),
     )
 
 
@@ -81,6 +87,14 @@ def _segments(session: Session, layout: Layout) -> list[StoredDataset]:
     ]
 
 
+def _written(session: Session, layout: Layout) -> list[StoredDataset]:
+    """What backfills wrote, as long as they can be rolled back."""
+    columns = (GalleryRow.name, BackfillRow.id, BackfillRow.written_version, BackfillRow.written)
+    statement = select(*columns).join(GalleryRow, GalleryRow.id == BackfillRow.gallery_id)
+    rows = session.execute(statement.where(BackfillRow.written_version > 0).order_by(BackfillRow.created_at))
+    return [StoredDataset(layout.written_of(name, id), name, *at) for name, id, *at in rows]
+
+
 def _transforms(session: Session, layout: Layout) -> list[StoredFile]:
     rows = session.execute(select(TransformRow.id, TransformRow.digest).order_by(TransformRow.id))
     return [StoredFile(layout.transform_of(id), "transform", id, digest) for id, digest in rows]
@@ -95,3 +109,8 @@ def _canaries(session: Session, layout: Layout) -> list[StoredFile]:
 def _studies(session: Session, layout: Layout) -> list[StoredFile]:
     rows = session.execute(select(StudyRow.id, StudyRow.digest).order_by(StudyRow.created_at, StudyRow.id))
     return [StoredFile(layout.study_of(id), "study", id, digest) for id, digest in rows]
+
+
+def _orders(session: Session, layout: Layout) -> list[StoredFile]:
+    rows = session.execute(select(BackfillRow.id, BackfillRow.digest).order_by(BackfillRow.created_at, BackfillRow.id))
+    return [StoredFile(layout.order_of(id), "backfill", id, digest) for id, digest in rows]

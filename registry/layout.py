@@ -51,9 +51,14 @@ class Layout:
         return self.root / "studies"
 
     @property
+    def backfills(self) -> Path:
+        """In which order backfills go through their items: a file for each."""
+        return self.root / "backfills"
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """All of them that hold files, in the home."""
-        return (self.root / "galleries", self.transforms, self.canaries, self.studies)
+        return (self.root / "galleries", self.transforms, self.canaries, self.studies, self.backfills)
 
     def items_of(self, gallery: str) -> Place:
         """The item columns of a gallery."""
@@ -67,6 +72,10 @@ class Layout:
         """The vectors that `version` wrote into a gallery."""
         return self.galleries / gallery / f"{_file_name(version)}.lance"
 
+    def written_of(self, gallery: str, backfill: str) -> Place:
+        """The ids whose vectors a backfill wrote into a gallery; no segment is called so, as its name ends with a number."""
+        return self.galleries / gallery / f"{backfill}-written.lance"
+
     def transform_of(self, id: str) -> Path:
         """The file of a transform."""
         return self.transforms / f"{id}.safetensors"
@@ -74,6 +83,10 @@ class Layout:
     def study_of(self, id: str) -> Path:
         """The file of a study's items."""
         return self.studies / f"{id}.arrow"
+
+    def order_of(self, backfill: str) -> Path:
+        """The file of a backfill's order."""
+        return self.backfills / f"{backfill}.arrow"
 
     def canaries_of(self, version: str) -> Path:
         """The file of a version's canaries."""

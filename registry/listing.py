@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Literal
 
-from registry.types import Change, Evaluation, Gallery, Model, Page, Study, TransformInfo, Version
+from registry.types import Backfill, Change, Evaluation, Gallery, Model, Page, Study, TransformInfo, Version
 
 __all__ = ["Kind", "Lists"]
 
@@ -19,6 +19,7 @@ Kind = Literal[
     "anchor_sets",
     "evaluations",
     "studies",
+    "backfills",
     "changes",
     "encoder_checks",
 ]
@@ -89,6 +90,10 @@ class Lists(ABC):
         """The newest study of replacing `old` by `new`, on this benchmark and label column if they are named."""
         found = self.page("studies", limit=1, old=old, new=new, benchmark=benchmark, label=label).items
         return found[0] if found else None
+
+    def iter_backfills(self, *, gallery: str | None = None, going: bool = False, page: int = 100) -> Iterator[Backfill]:
+        """Backfills, newest first: of a gallery if it is named, and only those that can still be run if `going`."""
+        return self._each("backfills", page, gallery=gallery, going=going)
 
     def iter_changes(
         self,

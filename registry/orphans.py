@@ -73,6 +73,7 @@ def _stray(layout: Layout, found: Inventory) -> Iterator[Orphan]:
         (layout.transforms, "file of no transform"),
         (layout.canaries, "file of no canaries"),
         (layout.studies, "file of no study"),
+        (layout.backfills, "file of no backfill"),
     ):
         for stray in Place(held).entries():
             if stray not in known:

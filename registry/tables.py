@@ -249,6 +249,9 @@ class BackfillRow(Base):
 
     The first `done` of the `total` items of that order are re-embedded: each batch moves it on in the transaction that makes
     its vectors visible. Whoever runs it is `runner`, until `runs_until` unless it says otherwise before.
+
+    `written` of the vectors that it wrote are still there: their ids are in a dataset of its own, at `written_version`, so
+    that a rollback takes these and no others. `pace` is in items per second.
     """
 
     __tablename__ = "backfills"
@@ -265,6 +268,9 @@ class BackfillRow(Base):
     digest: Mapped[str] = mapped_column(String(64))
     total: Mapped[int]
     done: Mapped[int] = mapped_column(default=0)
+    written: Mapped[int] = mapped_column(default=0)
+    written_version: Mapped[int] = mapped_column(default=0)
+    pace: Mapped[float | None]
     predicted: Mapped[list[Any]]
     measured: Mapped[list[Any]]
     error: Mapped[str | None] = mapped_column(String(1000))

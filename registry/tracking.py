@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from registry.errors import MissingExtra, Unavailable
+from registry.errors import InvalidInput, MissingExtra, Unavailable
 
-__all__ = ["default_uri", "first_line", "open_client", "require", "shown"]
+__all__ = ["default_uri", "first_line", "load_function", "open_client", "require", "shown"]
 
 
 def default_uri(home: str | os.PathLike[str]) -> str:
@@ -51,6 +52,28 @@ def open_client(tracking_uri: str | None) -> Any:
         raise Unavailable(
             f"the tracking store {shown(tracking_uri)} cannot be opened: {shown(first_line(error))}"
         ) from error
+
+
+def load_function(uri: str, tracking_uri: str | None) -> Callable[[Any], Any]:
+    """The `predict` of the model at `uri`, such as `models:/products/7`, by its python_function flavour.
+
+    Loading a model runs code of whoever logged it: it is for whoever names the model, never for a server.
+
+    Raises:
+        MissingExtra: MLflow is not installed.
+        InvalidInput: there is no such model, or it cannot be loaded.
+    """
+    require()
+    import mlflow
+
+    try:
+        if tracking_uri is not None:
+            mlflow.set_tracking_uri(tracking_uri)
+        loaded = mlflow.pyfunc.load_model(uri)
+    except Exception as error:  # whatever MLflow, or the model, raises
+        raise InvalidInput(f"the encoder {uri} cannot be loaded: {shown(first_line(error))}") from error
+    found: Callable[[Any], Any] = loaded.predict
+    return found
 
 
 def first_line(error: Exception) -> str:

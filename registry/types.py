@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIONS",
+    "BACKFILL_ORDERS",
     "DECIDING_METRICS",
     "EVENTS",
     "METRIC_NAMES",
@@ -25,6 +26,7 @@ __all__ = [
     "TOKEN_ROLES",
     "Action",
     "AnchorSet",
+    "Backfill",
     "Change",
     "Check",
     "Comparison",
@@ -46,6 +48,7 @@ __all__ = [
     "Overlap",
     "Page",
     "Path",
+    "Portion",
     "Preview",
     "Scores",
     "Segment",
@@ -520,6 +523,83 @@ class Study:
     created_at: datetime
 
 
+BackfillStatus = Literal["planned", "running", "paused", "finished", "rolled back"]
+BackfillOrder = Literal["random", "uncertainty", "centroid-distance", "most-searched"]
+BACKFILL_ORDERS: tuple[BackfillOrder, ...] = get_args(BackfillOrder)
+"""In which order a backfill can go through its items; see `registry.backfill.orders`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """Re-embedding the items of `gallery` that have no vector of `version` yet, in a fixed order.
+
+    The first `done` of `total` items are dealt with; `written` of the vectors that it wrote are still there. `old` stored
+    the most of what is re-embedded. `predicted` and `measured` are curves by metric, over the share that is done:
+    `predicted_from` is the study that measured the order before, `evidence` the benchmark that it and the `advice` rest on.
+    `pace` and `rate`, the most that was asked for, are in items per second. Whoever runs it is `runner`, until
+    `runs_until` unless it says otherwise before. `error` is what ended the last run.
+    """
+
+    id: str
+    gallery: str
+    version: str
+    old: str | None
+    status: BackfillStatus
+    encoder: str | None
+    inputs: str
+    order: BackfillOrder
+    seed: int
+    batch: int
+    rate: float | None
+    stop_at: str | None
+    benchmark: str | None
+    label: str | None
+    total: int
+    done: int
+    written: int
+    predicted: Mapping[str, Curve]
+    predicted_from: str | None
+    measured: Mapping[str, Curve]
+    advice: str
+    evidence: str | None
+    pace: float | None
+    error: str | None
+    runner: str | None
+    runs_until: datetime | None
+    created_at: datetime
+    changed_at: datetime
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, 0 to 1."""
+        return self.done / self.total if self.total else 1.0
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a process runs it now, as far as is known: one that was killed counts until its lease ends."""
+        return self.runner is not None and self.runs_until is not None and self.runs_until > datetime.now(UTC)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still be run."""
+        return self.status in ("planned", "running", "paused")
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at its pace, or at its rate before it has one; None where neither is known."""
+        pace = self.pace or self.rate
+        return (self.total - self.done) / pace if pace else None
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """The items of a backfill to encode next: those of its order from `start` up to `stop` that still need it."""
+
+    start: int
+    stop: int
+    ids: tuple[str | int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Something that a person has to decide: what it is about, what is wrong, and the command that would change it.
@@ -573,6 +653,12 @@ class Counts:
 Action = Literal[
     "alias.moved",
     "anchors.added",
+    "backfill.finished",
+    "backfill.paused",
+    "backfill.planned",
+    "backfill.resumed",
+    "backfill.rolled_back",
+    "backfill.started",
     "benchmark.evaluated",
     "benchmark.studied",
     "canaries.added",
@@ -584,6 +670,7 @@ Action = Literal[
     "gallery.detached",
     "gallery.preview_url",
     "gallery.previewed",
+    "gallery.segment_dropped",
     "token.created",
     "token.revoked",
     "transform.added",

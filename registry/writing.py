@@ -19,10 +19,10 @@ from registry.fingerprints import Fingerprint, check_fingerprint
 from registry.gallery import Dataset
 from registry.home import Home
 from registry.members import members_of
-from registry.services import galleries, models, operations
+from registry.services import backfills, galleries, models, operations
 from registry.services.audit import record
 from registry.staging import Staging, staging
-from registry.tables import GalleryRow, SegmentRow, VersionRow
+from registry.tables import BackfillRow, GalleryRow, SegmentRow, VersionRow
 from registry.vectors import Array
 
 __all__ = [
@@ -160,6 +160,8 @@ def delete(home: Home, gallery: str, ids: Sequence[Any] | Array, *, key: str | N
         if row.items_version:
             for segment in row.segments:
                 _remove(home, row, segment, gone)
+            for backfill in backfills.of_gallery(session, row.id):
+                _forget(home, row, backfill, gone)
             if row.previews_version:
                 row.previews_version, seen = home.previews(gallery).remove(gone, row.previews_version)
                 row.previews -= seen
@@ -194,6 +196,14 @@ def _remove(home: Home, row: GalleryRow, segment: SegmentRow, gone: pa.Array) ->
     if segment.lance_version and segment.backend is None:
         segment.lance_version, count = home.segment(row.name, segment.version.ref).remove(gone, segment.lance_version)
         segment.rows -= count
+
+
+def _forget(home: Home, row: GalleryRow, backfill: BackfillRow, gone: pa.Array) -> None:
+    """What comes after the item under its id is not the backfill's: a rollback must leave it alone."""
+    if backfill.written_version:
+        written = home.written(row.name, backfill.id)
+        backfill.written_version, count = written.remove(gone, backfill.written_version)
+        backfill.written -= count
 
 
 def refuse_stored(ids: pa.Array, stored: pa.Array, taken: str, what: str = "vectors") -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from registry.refs import is_relative
 from registry.types import (
     AnchorSet,
+    Backfill,
     Change,
     Check,
     Evaluation,
@@ -24,7 +25,7 @@ from registry.types import (
 from web.access import Caller
 
 __all__ = [
-    "anchor_sets", "changes", "encoder_checks", "evaluations", "galleries", "items", "matrix", "models", "path", "paths",
+    "anchor_sets", "backfills", "changes", "encoder_checks", "evaluations", "galleries", "items", "matrix", "models", "path", "paths",
     "studies", "transforms", "version", "versions",
 ]  # fmt: skip
 
@@ -84,6 +85,21 @@ def studies(caller: Caller, found: Iterable[Study]) -> list[Study]:
         for s in found
         if caller.sees_gallery(s.benchmark) and _sees_version(caller, s.old) and _sees_version(caller, s.new)
     ]
+
+
+def backfills(caller: Caller, found: Iterable[Backfill]) -> list[Backfill]:
+    """The backfills of galleries that are covered, by models that are, without what rests on others."""
+    return [_backfill(caller, b) for b in found if caller.sees_gallery(b.gallery) and _sees_version(caller, b.version)]
+
+
+def _backfill(caller: Caller, found: Backfill) -> Backfill:
+    if found.old is not None and not _sees_version(caller, found.old):
+        found = replace(found, old=None, advice="", predicted={}, predicted_from=None, evidence=None)
+    if found.evidence is not None and not caller.sees_gallery(found.evidence):
+        found = replace(found, advice="", predicted={}, predicted_from=None, evidence=None)
+    if found.benchmark is not None and not caller.sees_gallery(found.benchmark):
+        found = replace(found, benchmark=None, label=None, stop_at=None, measured={})
+    return found
 
 
 def matrix(caller: Caller, found: Matrix) -> Matrix:

@@ -25,6 +25,7 @@ _COMMANDS = {
     "evaluate": ("registry.cli.evaluate", "Measure the compatibility matrix of a benchmark."),
     "compare": ("registry.cli.compare", "May a new version replace an old one without backfilling?"),
     "study": ("registry.cli.study", "Look closer at one upgrade: classes, scores, neighbours, a backfill."),
+    "backfill": ("registry.cli.backfill", "Re-embed a gallery by a newer version, where that is worth it."),
     "status": ("registry.cli.status", "How much there is, and what needs a decision."),
     "log": ("registry.cli.log", "Who changed what."),
     "token": ("registry.cli.token", "Make, list and revoke the tokens that a server answers to."),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from registry.orphans import Orphan
 
 _ASKED_WITH = "what a server is asked with, where the home is a server's address"
+_ENCODES_WITH = "what the encoder of a backfill is asked with, where it is an address"
 _ORIGINS = {ParameterSource.COMMANDLINE: "flag", ParameterSource.ENVIRONMENT: "variable"}
 
 
@@ -40,7 +41,7 @@ def command(context: Context, ctx: click.Context, fix: bool, yes: bool, dry_run:
 
     if (yes or dry_run) and not fix:
         raise click.UsageError("--yes and --dry-run belong to --fix: give it as well")
-    settings = [*_root_options(ctx.find_root()), _token(), *settings_now(os.environ)]
+    settings = [*_root_options(ctx.find_root()), *_tokens(), *settings_now(os.environ)]
     known = {setting.variable for setting in settings}
     found, left = _examined(context)
     findings = [*examine_variables(os.environ, known), *examine_installed(), *found]
@@ -120,12 +121,15 @@ def _address(value: str) -> str:
         return "(no address)"
 
 
-def _token() -> Setting:
-    """What `connect` asks a server with."""
+def _tokens() -> list[Setting]:
+    """What `connect` asks a server with, and a backfill an encoder."""
     from registry.doctor import Setting
 
-    held = os.environ.get("SAMESPACE_TOKEN")
-    return Setting("SAMESPACE_TOKEN", "(hidden)" if held else "", "variable" if held else "default", _ASKED_WITH)
+    listed = []
+    for name, what in (("SAMESPACE_TOKEN", _ASKED_WITH), ("SAMESPACE_ENCODER_TOKEN", _ENCODES_WITH)):
+        held = os.environ.get(name)
+        listed.append(Setting(name, "(hidden)" if held else "", "variable" if held else "default", what))
+    return listed
 
 
 def _shown(name: str, value: object) -> str:

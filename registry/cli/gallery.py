@@ -11,6 +11,7 @@ from registry.cli import files
 from registry.cli.attach import attach, detach
 from registry.cli.context import Context, pass_context
 from registry.cli.items import items, preview_url, previews
+from registry.cli.segments import drop_segment
 from registry.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def command() -> None:
     """Create galleries, append vectors, search."""
 
 
-for shown in (items, previews, preview_url, attach, detach):
+for shown in (items, previews, preview_url, attach, detach, drop_segment):
     command.add_command(shown)
 
 

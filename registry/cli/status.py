@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
 
+from registry.cli.backfills import show_backfills
 from registry.cli.context import Context, pass_context
 from registry.errors import NotAllowed
 
@@ -24,11 +26,14 @@ def command(context: Context, limit: int) -> None:
     """How much there is, and what needs a person's decision, the most urgent first, with the command to run."""
     with context.open() as reg:
         counts, decisions = _counts(reg), reg.decisions(limit=limit)
-    if context.report({"counts": counts, "decisions": decisions}):
+        going = list(islice(reg.iter_backfills(going=True), limit))
+    if context.report({"counts": counts, "decisions": decisions, "backfills": going}):
         return
     if counts is not None:
         held = asdict(counts)
         context.table("What there is", tuple(held), [tuple(f"{n:,}" for n in held.values())], empty="")
+    if going:
+        show_backfills(context, "Backfills that go on", going)
     _show(context, decisions)
     if len(decisions) == limit:
         click.echo("these are the most urgent: --limit shows others, if there are any")

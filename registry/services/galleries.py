@@ -116,7 +116,7 @@ def _stored(session: Session, galleries: Sequence[int]) -> Mapping[int, list[Seg
         select(s.gallery_id, ModelRow.name, VersionRow.number, s.rows, s.lance_version, s.backend)
         .join(VersionRow, VersionRow.id == s.version_id)
         .join(ModelRow, ModelRow.id == VersionRow.model_id)
-        .where(s.lance_version > 0)
+        .where((s.rows > 0) | s.backend.is_not(None))
         .order_by(s.id)
     )
     found: dict[int, list[Segment]] = defaultdict(list)
@@ -150,7 +150,8 @@ def segment(session: Session, row: GalleryRow, version: VersionRow) -> SegmentRo
 def to_gallery(row: GalleryRow) -> Gallery:
     """The frozen value of a row."""
     return _made(
-        row, [to_segment(s.version.ref, s.rows, s.lance_version, s.backend) for s in row.segments if s.lance_version]
+        row,
+        [to_segment(s.version.ref, s.rows, s.lance_version, s.backend) for s in row.segments if s.rows or s.backend],
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from registry.errors import InvalidInput
 from registry.listing import Kind
-from registry.services import anchors, audit, checks, evidence, galleries, models, pages, studies, transforms
+from registry.services import anchors, audit, backfills, checks, evidence, galleries, models, pages, studies, transforms
 from registry.types import Page
 
 __all__ = ["page"]
@@ -32,6 +32,7 @@ _LISTS: Mapping[str, _List] = {
     "anchor_sets": _List(anchors.anchor_sets),
     "evaluations": _List(evidence.evaluations, ("benchmark", "metric", "label")),
     "studies": _List(studies.studies, ("old", "new", "benchmark", "label")),
+    "backfills": _List(backfills.backfills, ("gallery", "going")),
     "changes": _List(audit.changes, ("action", "subject", "who", "since", "until")),
     "encoder_checks": _List(checks.checks, ("ref",)),
 }

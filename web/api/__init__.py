@@ -3,6 +3,7 @@
 from web.api import (
     anchors,
     attaching,
+    backfills,
     descriptions,
     evidence,
     galleries,
@@ -19,6 +20,7 @@ from web.api.base import blueprint
 __all__ = [
     "anchors",
     "attaching",
+    "backfills",
     "blueprint",
     "descriptions",
     "evidence",
