@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from sqlalchemy import delete
 
+from registry import connect
 from registry.tables import CalibrationRow
 from registry.transforms import Affine
+from tests.conftest import serving
 
 BENCH, STORED, CLASSES, DIM = 240, 160, 8, 16
 HALF = STORED // 2
@@ -33,25 +35,25 @@ def world():
 BRIDGE = Affine(weight=np.eye(DIM), bias=np.full(DIM, 4.0), normalize=False)
 
 
-def filled(reg, world, *, metric="cosine", evaluated=True):
+def filled(reg, world, *, metric="cosine", models=("m", "m")):
     """A benchmark that both embedded, and a gallery whose first half m/1 stored and whose second half m/2."""
     labels, new, old = world
-    for i in range(2):
-        reg.register_version("m", dim=DIM, metric=metric, fingerprint={"n": i})
-    reg.add_transform(BRIDGE, source="m/2", target="m/1")
+    before, after = (
+        reg.register_version(model, dim=DIM, metric=metric, fingerprint={"n": i}).ref for i, model in enumerate(models)
+    )
+    reg.add_transform(BRIDGE, source=after, target=before)
     reg.create_gallery("b", id_type="int", labels=["class"])
-    for ref, vectors in (("m/1", old), ("m/2", new)):
+    for ref, vectors in ((before, old), (after, new)):
         reg.append("b", version=ref, ids=np.arange(BENCH), vectors=vectors[:BENCH], labels={"class": labels[:BENCH]})
-    if evaluated:
-        reg.evaluate("b")
+    reg.evaluate("b")
     reg.create_gallery("g", id_type="int")
-    reg.append("g", version="m/1", ids=np.arange(HALF), vectors=old[BENCH : BENCH + HALF])
-    reg.append("g", version="m/2", ids=np.arange(HALF, STORED), vectors=new[BENCH + HALF :])
+    reg.append("g", version=before, ids=np.arange(HALF), vectors=old[BENCH : BENCH + HALF])
+    reg.append("g", version=after, ids=np.arange(HALF, STORED), vectors=new[BENCH + HALF :])
     return reg
 
 
-def search(reg, world, k=STORED, **options):
-    return reg.search("g", world[1][:60], version="m/2", k=k, allow_unmeasured=True, **options)
+def search(reg, world, k=STORED, version="m/2", **options):
+    return reg.search("g", world[1][:60], version=version, k=k, allow_unmeasured=True, **options)
 
 
 def precision(hits, world):
@@ -162,6 +164,18 @@ def test_the_newest_evaluation_that_speaks_for_the_path_is_the_one_that_calibrat
         )
     lite.evaluate("c")  # labels that say nothing, of more queries: believed, and they calibrate nothing
     assert not np.array_equal(search(lite, world).scores, before)
+
+
+def test_a_token_is_not_told_of_versions_that_it_does_not_cover(lite, world):
+    filled(lite, world, models=("before", "after"))
+    told = []
+    with serving(lite) as url:
+        for models in (["before", "after"], ["after"]):
+            token = lite.create_token("-".join(models), role="reader", models=models, galleries=["g"])[1]
+            with connect(url, token=token) as client:
+                told.append(search(client, world, version="after/1"))
+    assert [hits.calibrated for hits in told] == [("before/1",), ()]
+    np.testing.assert_array_equal(told[0].scores, told[1].scores)
 
 
 def test_a_study_is_measured_as_search_serves_it(lite, world):
