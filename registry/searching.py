@@ -12,16 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.orm import Session
 
-from registry import calibration
+from registry import calibration, scales
 from registry.batches import id_type
-from registry.calibration import Knots
 from registry.errors import Incompatible, InvalidInput
 from registry.fingerprints import Fingerprint, check_fingerprint
 from registry.home import Home
 from registry.index import FlatIndex, empty_hits, merge, search_blocks
 from registry.refs import is_relative, prefix_of
 from registry.segments import Source, blocks, held_by, sources_of, through
-from registry.services import calibrations, galleries, models, paths, transforms
+from registry.services import galleries, models, paths, transforms
 from registry.shortlist import rerank
 from registry.tables import GalleryRow
 from registry.threads import one_blas_thread
@@ -60,8 +59,9 @@ def search(
         sides = _sides(session, side)
         cells: dict[str, int | None] = {}
         plans = _meeting(home, session, row, space, allow_unmeasured=allow_unmeasured, beside=sides, cells=cells)
-        # within one segment calibration changes no order
-        lines = _lines(home, session, plans, cells) if calibrate and len(plans) > 1 else {}
+        by = {source.version: source.path for source, _, _ in plans}
+        mixed = sum(source.rows > 0 for source, _, _ in plans) > 1  # within one segment calibration changes no order
+        lines = scales.lines(home, session, by, cells) if calibrate and mixed else {}
     _check_scores(gallery, plans)
     rows = check_finite(as_rows(queries, dim=dim, what="queries"), what="queries")
     for ref, given in sides.items():
@@ -76,7 +76,7 @@ def search(
         if source.version in lines:
             scores = calibration.apply(scores, *lines[source.version])
         best = merge(best, (ids, scores))
-    return Hits(*best, path={s.version: s.path for s, _, _ in plans}, calibrated=tuple(lines))
+    return Hits(*best, path=by, calibrated=tuple(lines))
 
 
 def _check_encoder(session: Session, space: str, fingerprint: Fingerprint) -> None:
@@ -113,26 +113,6 @@ def _shortlist(width: int | None, candidates: int | None, k: int) -> Shortlist |
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= _MOST_HITS:
             raise InvalidInput(f"{name} must be a whole number from {least} to {_MOST_HITS}, got {value!r:.80}")
     return Shortlist(int(width), int(many))
-
-
-def _lines(home: Home, session: Session, plans: Sequence[_Plan], cells: Mapping[str, int | None]) -> dict[str, Knots]:
-    """By version the calibration of its segment's scores: that of the evaluation its path rests on, else the map's own."""
-    measured = calibrations.of_evaluations(session, [id for id in cells.values() if id is not None])
-    found: dict[str, Knots] = {}
-    for source, _, _ in plans:
-        line = measured.get(cells[source.version] or 0) or _own_line(home, source.path)
-        if line is not None:
-            found[source.version] = line
-    return found
-
-
-def _own_line(home: Home, path: Path) -> Knots | None:
-    """What the fit of a path's one transform found out about its scores."""
-    steps = (*path.query, *path.gallery)
-    if len(steps) != 1 or steps[0].startswith("[:"):
-        return None
-    # The knots count for queries of one end: of the source where the query is mapped, else of the target.
-    return calibration.curve(home.transform(steps[0]).report, "source" if path.query else "target")
 
 
 _Plan = tuple[Source, list[Transform], Metric]

@@ -12,17 +12,17 @@ import numpy as np
 import pyarrow as pa
 from sqlalchemy.orm import Session
 
-from registry import benchmarks
+from registry import benchmarks, scales
 from registry.benchmarks import Bench
 from registry.bootstrap import check_seed
 from registry.errors import InvalidInput
 from registry.home import Home
-from registry.services import advice, galleries, models, studies, transforms
+from registry.services import advice, calibrations, galleries, models, studies, transforms
 from registry.study import curves, filling, groups, items, maps, neighbours, scores
 from registry.study.neighbours import Neighbours
 from registry.study.sides import Sides, Stages
 from registry.tables import VersionRow, now
-from registry.types import Filling, Path, Scores, Stage, Study
+from registry.types import Evaluation, Filling, Path, Scores, Stage, Study
 from registry.vectors import Array, Metric
 
 __all__ = ["MOST_ITEMS", "MOST_QUERIES", "study"]
@@ -51,6 +51,7 @@ class _Case:
     own: Array
     codes: Array
     seed: int
+    scale: filling.Scale = None
 
     @property
     def vectors(self) -> tuple[Array, Array]:
@@ -113,7 +114,13 @@ def _case(
         )
     if len(own) > MOST_QUERIES:
         own = np.sort(np.random.default_rng([seed, 1]).choice(own, MOST_QUERIES, replace=False))
-    return _Case(old, new, label, path, metric, bench, own, codes, seed)
+    scale = None if best is None or path is None else _scale(home, session, best, path, (after.id, before.id))
+    return _Case(old, new, label, path, metric, bench, own, codes, seed, scale)
+
+
+def _scale(home: Home, session: Session, best: Evaluation, path: Path, pair: tuple[int, int]) -> filling.Scale:
+    """How search makes scores across the path comparable."""
+    return "measured" if calibrations.is_measured(session, best, *pair) else scales.own_line(home, path)
 
 
 def _measured(home: Home, case: _Case, progress: Progress | None) -> tuple[Study, pa.Table]:
@@ -176,7 +183,7 @@ def _filled(home: Home, case: _Case, stages: Stages, steps: _Steps) -> tuple[Fil
     if case.path is not None and case.metric == case.metrics[1]:
         far = _deviations(home, case, case.path, stages["upgraded"])
         first = filling.worst_first(case.vectors[0], case.metrics[0], far, case.seed)
-    return filling.filling(stages, case.own, case.codes, first=first, seed=case.seed, told=steps.done)
+    return filling.filling(stages, case.own, case.codes, first=first, seed=case.seed, told=steps.done, scale=case.scale)
 
 
 def _deviations(home: Home, case: _Case, path: Path, upgraded: Sides) -> Array:

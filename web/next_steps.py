@@ -71,7 +71,7 @@ def _go(answer: Answer, stored: Stored, study: Study | None) -> Iterator[Step]:
 
 
 def _new_items(old: str, new: str, stored: Stored, study: Study | None) -> Step:
-    """Which version embeds what comes from now on: scores of both are merged as they are, which may cost quality."""
+    """Which version embeds what comes from now on: where scores of both mix badly, that costs quality."""
     if study is None:
         return Step(
             f"Before new items are written with {new}, see what a gallery with vectors of both is worth:",
@@ -79,8 +79,16 @@ def _new_items(old: str, new: str, stored: Stored, study: Study | None) -> Step:
         )
     if (dip := _dip(study)) is not None:
         share, before, after = (f"{100 * x:.0f}" for x in dip)
+        how = (
+            "even calibrated, scores of both versions mix badly"
+            if _calibrated(study)
+            else (
+                "the study merged scores of both versions as they are (evaluations measure a calibration now: evaluate and "
+                "study anew)"
+            )
+        )
         return Step(
-            f"Write new items with {old} still, or re-embed all: scores of both versions are merged as they are, and with "
+            f"Write new items with {old} still, or re-embed all: {how}, and with "
             f"{share} % of a gallery written by {new}, mAP was {after} % instead of {before}.",
             link=("planner", "the planner below"),
         )
@@ -88,6 +96,11 @@ def _new_items(old: str, new: str, stored: Stored, study: Study | None) -> Step:
         f"Write new items with {new} from now on: a gallery may hold vectors of both.",
         f'reg.append("{stored.largest}", version="{new}", ids=ids, vectors=vectors)',
     )
+
+
+def _calibrated(study: Study) -> bool:
+    """Whether the study's curves are of calibrated scores."""
+    return any(f.raw is not None for f in study.filling)
 
 
 def _dip(study: Study) -> tuple[float, float, float] | None:

@@ -132,6 +132,9 @@ def _filling(study: Study, metric: str, today: float | None) -> Chart:
         ("backfilled", first.values[-1]),
     ]
     series = [Series(_ORDERS[o][0], c.values, c.low, c.high, look=_ORDERS[o][1]) for o, c in curves.items()]
+    raw = next((f.raw for f in study.filling if f.metric == metric and f.order == "random"), None)
+    if raw is not None:
+        series.append(Series("random order, not calibrated", raw.values, look=6))
     series += [
         Series(stage, [value] * len(first.at), look=_LOOKS[stage], level=True)
         for stage, value in levels

@@ -104,11 +104,18 @@ def _thresholds(context: Context, found: Study) -> None:
 
 def _filling(context: Context, found: Study) -> None:
     orders = {"random": "random", "uncertainty": "worst served first"}
-    areas: dict[tuple[str, str], float] = {(f.order, f.metric): f.area for f in found.filling}
-    rows = [(orders[o], *(_percent(areas[o, m]) for m in ("map", "cmc@1"))) for o in orders if (o, "map") in areas]
+    areas: dict[tuple[str, str], tuple[float, float | None]]
+    areas = {(f.order, f.metric): (f.area, f.raw_area) for f in found.filling}
+    rows = [
+        (orders[o], *(_percent(area) for m in ("map", "cmc@1") for area in areas[o, m] if area is not None))
+        for o in orders
+        if (o, "map") in areas
+    ]
     empty = "a search would not merge old and new vectors, which different metrics compare: no backfill was measured\n"
     title = "Over a whole backfill, in per cent (area under the curve)"
-    context.table(title, ("order", "mAP", "CMC@1"), rows, empty=empty)
+    raw = any(f.raw is not None for f in found.filling)
+    metrics = ("mAP", "mAP, not calibrated", "CMC@1", "CMC@1, not calibrated") if raw else ("mAP", "CMC@1")
+    context.table(title, ("order", *metrics), rows, empty=empty)
 
 
 def _percent(share: float) -> str:

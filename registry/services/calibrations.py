@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from registry import calibration
 from registry.calibration import Knots
 from registry.tables import CalibrationRow, EvaluationRow
+from registry.types import Evaluation
 
-__all__ = ["add", "of_evaluations"]
+__all__ = ["add", "is_measured", "of_evaluations"]
 
 
 def add(session: Session, found: Mapping[EvaluationRow, Knots]) -> None:
@@ -31,3 +32,21 @@ def of_evaluations(session: Session, ids: Collection[int]) -> Mapping[int, Knots
     rows = session.execute(select(c.evaluation_id, c.x, c.y).where(c.evaluation_id.in_(ids)))
     lines = ((id, calibration.line(x, y)) for id, x, y in rows)
     return {id: knots for id, knots in lines if knots is not None}
+
+
+def is_measured(session: Session, cell: Evaluation, query: int, gallery: int) -> bool:
+    """Whether the calibration of a measured cell is kept; `query` and `gallery` are its versions, by row ids."""
+    query_path, gallery_path = (">".join(steps) for steps in (cell.query_path, cell.gallery_path))  # as `evidence` does
+    e = EvaluationRow
+    found = (
+        select(CalibrationRow.evaluation_id)
+        .join(e, e.id == CalibrationRow.evaluation_id)
+        .where(
+            e.measurement == cell.measurement,
+            e.query_id == query,
+            e.gallery_id == gallery,
+            e.query_path == query_path,
+            e.gallery_path == gallery_path,
+        )
+    )
+    return session.scalar(found.limit(1)) is not None

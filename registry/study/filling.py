@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
-from registry.retrieval.backfilling import BackfillCurve, backfill_curve
+from registry import calibration
+from registry.calibration import Knots
+from registry.retrieval.backfilling import BackfillCurve, backfill_auc, backfill_curve
+from registry.retrieval.calibrating import between, odds
 from registry.study.neighbours import nearest
 from registry.study.sides import Sides, Stages
 from registry.types import Curve, Filling
 from registry.vectors import Array, Metric, normalize
 
-__all__ = ["DRAWS", "MOST_QUERIES", "deviations", "filling", "worst_first"]
+__all__ = ["DRAWS", "MOST_QUERIES", "Scale", "deviations", "filling", "worst_first"]
 
 DRAWS = 3
 """Random orders, of whose curves the mean is told."""
@@ -22,16 +26,24 @@ MOST_QUERIES = 1000
 METRICS = ("map", "cmc@1")
 _NEIGHBOURS = 25
 
+Scale = Knots | Literal["measured"] | None
+"""How search makes scores across the path comparable: by these knots of the map's fit, by what an evaluation measured, or not."""
+
+_Part = tuple[Array, Knots | None]
+"""Some of the queries, and the calibration that they are served with."""
+
 
 def filling(
-    stages: Stages, own: Array, codes: Array, *, first: Array | None, seed: int, told: Callable[[], None]
-) -> tuple[Filling, ...]:
+    stages: Stages, own: Array, codes: Array, *, first: Array | None, seed: int, told: Callable[[], None],
+    scale: Scale = None,
+) -> tuple[Filling, ...]:  # fmt: skip
     """Quality of new queries at each tenth of the gallery that is re-embedded, as a search of both segments would serve it.
 
-    Old rows are read by the path and scored in its space, new rows as they are; the scores are merged as they are, not
-    calibrated as a search may do. Without a path the old rows cannot be read: they are no result until they are
-    re-embedded. Where the path's space is compared by another metric than the new one's, no search would merge the two,
-    and there is nothing to tell: ().
+    Old rows are read by the path and scored in its space, new rows as they are; then both are merged, calibrated as
+    `scale` says, and beside that as they are. What an evaluation measured on these very items would flatter itself here,
+    so it is measured anew: items are dealt into two halves, and queries of each are served by a calibration fitted on the
+    other. Without a path the old rows cannot be read: they are no result until they are re-embedded. Where the path's
+    space is compared by another metric than the new one's, no search would merge the two, and there is nothing to tell: ().
 
     "random" is the mean of `DRAWS` seeded orders; "uncertainty" takes the order `first` (n,), by `worst_first`, if there is
     one. Queries are rows `own` (q,) of the items, at most `MOST_QUERIES` of them. `told` is called after each order.
@@ -41,28 +53,85 @@ def filling(
         return ()
     rng = np.random.default_rng([seed, 2])
     picked = np.sort(rng.choice(len(own), min(len(own), MOST_QUERIES), replace=False))
+    orders: list[Array] = [rng.permutation(len(codes)) for _ in range(DRAWS)]
+    parts = [(picked, None)] if old is None else _parts(old, new, own, codes, picked, scale, seed)
+    plain: list[_Part] = [(picked, None)]
+    both = [plain] if all(line is None for _, line in parts) else [parts, plain]
 
-    def served(order: Array) -> BackfillCurve:
-        found = backfill_curve(
-            new.queries[picked], None if old is None else old.gallery, new.gallery,
-            queries_old=None if old is None else old.queries[picked], query_labels=codes[own[picked]], gallery_labels=codes,
-            order=order, ks=(1,), metric=new.metric, zeros=True, own=own[picked],
-        )  # fmt: skip
+    def served(order: Array) -> list[BackfillCurve]:
+        found = [_served(old, new, own, codes, order, way) for way in both]
         told()
         return found
 
-    drawn = [served(rng.permutation(len(codes))) for _ in range(DRAWS)]
-    return (*_told("random", drawn), *(_told("uncertainty", [served(first)]) if first is not None else ()))
+    drawn = list(zip(*map(served, orders), strict=True))
+    chosen = list(zip(served(first), strict=True)) if first is not None else None
+    return (*_told("random", drawn), *(_told("uncertainty", chosen) if chosen else ()))
 
 
-def _told(order: Literal["random", "uncertainty"], found: Sequence[BackfillCurve]) -> Iterator[Filling]:
-    """The means of some curves."""
-    at = tuple(found[0].fractions.tolist())
-    for metric in METRICS:
-        values = np.mean([curve.values[metric] for curve in found], axis=0)
-        yield Filling(
-            order, metric, Curve(at, tuple(values.tolist())), float(np.mean([curve.area[metric] for curve in found]))
+def _parts(old: Sides, new: Sides, own: Array, codes: Array, picked: Array, scale: Scale, seed: int) -> list[_Part]:
+    """The picked queries, by the calibration that each is served with."""
+    if scale != "measured":
+        return [(picked, scale)]
+    half = np.random.default_rng([seed, 5]).permutation(len(codes)) % 2
+    parts = []
+    for side in (0, 1):
+        mine = picked[half[own[picked]] != side]
+        if len(mine):
+            parts.append((mine, _fitted(old, new, own, codes, np.flatnonzero(half == side), seed)))
+    return parts
+
+
+def _fitted(old: Sides, new: Sides, own: Array, codes: Array, rows: Array, seed: int) -> Knots | None:
+    """The calibration that an evaluation of the items `rows` (r,) alone would find."""
+    place = np.full(len(codes), -1)
+    place[rows] = np.arange(len(rows))
+    asked = np.flatnonzero(place[own] >= 0)
+    if not len(asked):
+        return None
+    across, native = (
+        odds(
+            side.queries[asked], side.gallery[rows], side.metric, query_codes=codes[own[asked]],
+            gallery_codes=codes[rows], own=place[own[asked]], seed=seed,
         )
+        for side in (old, new)
+    )  # fmt: skip
+    return between(across, native) if across and native else None
+
+
+def _served(
+    old: Sides | None, new: Sides, own: Array, codes: Array, order: Array, parts: Sequence[_Part]
+) -> BackfillCurve:
+    """The curve of all parts of the queries together."""
+    found = [
+        backfill_curve(
+            new.queries[rows], None if old is None else old.gallery, new.gallery,
+            queries_old=None if old is None else old.queries[rows], query_labels=codes[own[rows]], gallery_labels=codes,
+            order=order, ks=(1,), metric=new.metric, zeros=True, own=own[rows],
+            calibration=None if line is None else (partial(calibration.apply, x=line[0], y=line[1]), _as_it_is),
+        )
+        for rows, line in parts
+    ]  # fmt: skip
+    at, weights = found[0].fractions, [curve.queries for curve in found]
+    values = {m: np.average([curve.values[m] for curve in found], axis=0, weights=weights) for m in METRICS}
+    return BackfillCurve(at, values, {m: backfill_auc(at, v) for m, v in values.items()}, sum(weights))
+
+
+def _as_it_is(scores: Array) -> Array:
+    return scores
+
+
+def _told(order: Literal["random", "uncertainty"], found: Sequence[Sequence[BackfillCurve]]) -> Iterator[Filling]:
+    """The means of some curves as they are served, and where that is calibrated also of those that are not."""
+    for metric in METRICS:
+        curve, area = _mean(found[0], metric)
+        raw, raw_area = _mean(found[1], metric) if len(found) > 1 else (None, None)
+        yield Filling(order, metric, curve, area, raw, raw_area)
+
+
+def _mean(found: Sequence[BackfillCurve], metric: str) -> tuple[Curve, float]:
+    values = np.mean([curve.values[metric] for curve in found], axis=0)
+    area = float(np.mean([curve.area[metric] for curve in found]))
+    return Curve(tuple(found[0].fractions.tolist()), tuple(values.tolist())), area
 
 
 def deviations(sides: Sides) -> Array:

@@ -123,6 +123,7 @@ def _studied(registry: Registry, pair: pairs.Pair, study: Study, sort: str) -> d
         "maps_previews": kind,
         "maps_preview_address": url_for("pages.preview", name=study.benchmark),
         "filling": studies.filling_charts(study, today),
+        "calibrated": any(f.raw is not None for f in study.filling),
         "wish": wish,
         "plan": planner.plan(wish),
         "brings": planner.brings(study, wish.share, today),
