@@ -87,7 +87,6 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=3)
     given = arguments.parse_args()
     print(header(seed=0))
-    )
     found = []
     for number in range(given.rounds):  # in turn, so that a busy machine is shared alike
         with tempfile.TemporaryDirectory() as folder:
