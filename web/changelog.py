@@ -98,6 +98,10 @@ def _gallery(name: str) -> str:
     return url_for("pages.gallery", name=name)
 
 
+def _backfill(id: str) -> str:
+    return url_for("pages.backfill", id=id)
+
+
 def _transform(id: str) -> str:
     return url_for("pages.transform", id=id)
 
@@ -105,6 +109,7 @@ def _transform(id: str) -> str:
 _PAGES: Mapping[str, Callable[[str], str | None]] = {
     "alias": _space,
     "anchors": _space,
+    "backfill": _backfill,
     "benchmark": _gallery,
     "canaries": _space,
     "encoder": _space,

@@ -41,7 +41,7 @@ class Pace:
     def done(self, items: int) -> float:
         """Note that `items` were done; gives the items per second of the last batches."""
         moment = self._clock()
-        now = items / max(moment - self._last, 1e-6)
+        now = min(items / max(moment - self._last, 1e-6), self._rate or float("inf"))
         self._last = moment
         self.measured = now if self.measured is None else (1 - _WEIGHT) * self.measured + _WEIGHT * now
         return self.measured

@@ -98,14 +98,14 @@ def _case(session: Session, gallery: str, into: str, wish: Wish, among: Collecti
 def _newest(
     session: Session, new: VersionRow, old: SegmentRow, benchmark: str | None, among: Collection[str] | None
 ) -> Evaluation | None:
-    """The newest cell of new queries on old vectors: on the benchmark if one is named, and on what may be told of."""
+    """The newest cell of new queries on old vectors: on the benchmark that is named if there is one, of what may be told of."""
     if benchmark is not None and not galleries.gallery(session, benchmark).labels:
         raise InvalidInput(f"{benchmark} has no labels, so nothing can be measured on it: name a benchmark")
     cells = evidence.evaluations(
-        session, benchmark=benchmark, metric=evidence.RANKING_METRIC, queries=[new.id], stored=[old.version_id]
+        session, metric=evidence.RANKING_METRIC, queries=[new.id], stored=[old.version_id]
     ).items
     seen = [cell for cell in cells if among is None or cell.benchmark in among]
-    return max(seen, key=lambda cell: cell.created_at, default=None)
+    return max(seen, key=lambda cell: (cell.benchmark == benchmark, cell.created_at), default=None)
 
 
 def _told(session: Session, case: _Case, wish: Wish, among: Collection[str] | None) -> Backfill:

@@ -76,6 +76,10 @@ def _fill(registry, mlflow, experiment, side, rng):
     registry.record_check(old, 0.5, tolerance=0.01, worst=f"{side.name}canary")
     registry.create_token(side.token, models=[side.model], galleries=[side.bench, side.shelf])
     registry.evaluate(side.bench)
+    late = registry.append(side.shelf, version=old, ids=[f"{side.name}item-late"], vectors=np.ones((1, 4)))
+    plan = registry.plan_backfill(side.shelf, into=new, benchmark=side.bench, encoder=f"{side.name}module:encode")
+    assert (late, plan.total) == (1, 1)
+    side.ids["backfill"] = plan.id
     side.ids["study"] = registry.study(old, new, benchmark=side.bench).id
     return made
 

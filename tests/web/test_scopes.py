@@ -56,6 +56,11 @@ CALLS = {
             **{"from": s.bench},
         ),
     ],
+    "pages.backfills": [lambda s: "/backfills", lambda s: at("/backfills", gallery=s.shelf)],
+    "pages.backfill": [lambda s: f"/backfills/{s.ids['backfill']}"],
+    "pages.ask_to_roll_back": [lambda s: f"/backfills/{s.ids['backfill']}/rollback"],
+    "api.backfills": [lambda s: "/api/v1/backfills", lambda s: "/api/v1/backfills?limit=1", lambda s: at("/api/v1/backfills", gallery=s.shelf)],
+    "api.backfill": [lambda s: f"/api/v1/backfills/{s.ids['backfill']}"],
     "pages.compare": [
         lambda s: "/compare",
         lambda s: at("/compare", old=f"{s.model}/1"),
@@ -217,6 +222,9 @@ FORMS = {  # endpoint -> who may, by role, and the address and fields of a form 
     "pages.search_with": ("reader", lambda s: (f"/galleries/{s.shelf}/search", {})),
     "pages.compare_evaluate": ("writer", lambda s: ("/compare/evaluate", of_pair(s))),
     "pages.compare_study": ("writer", lambda s: ("/compare/study", of_pair(s))),
+    "pages.pause_backfill": ("writer", lambda s: (f"/backfills/{s.ids['backfill']}/pause", {})),
+    "pages.resume_backfill": ("writer", lambda s: (f"/backfills/{s.ids['backfill']}/resume", {})),
+    "pages.roll_back_backfill": ("writer", lambda s: (f"/backfills/{s.ids['backfill']}/rollback", {})),
     "pages.matrix_evaluate": (
         "writer",
         lambda s: ("/matrix/evaluate", {"benchmark": s.bench, "versions": f"{s.model}/1,{s.model}/2"}),

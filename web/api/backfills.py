@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -11,6 +10,7 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from registry import wire
+from registry.services import backfills as services
 from registry.types import Backfill, Portion
 from web import lines, transfers, visible
 from web.access import caller
@@ -25,7 +25,6 @@ from web.api.base import (
     json_answer,
     listed,
     model_of,
-    page,
     tag,
 )
 from web.api.evidence import LINES
@@ -123,7 +122,13 @@ class Dropped(BaseModel):
 def backfills(query: Backfills) -> Response:
     """Backfills, newest first, of a gallery if it is named."""
     caller().require("reader", galleries=[query.gallery] if query.gallery else [])
-    return page("backfills", query, partial(visible.backfills, caller()), gallery=query.gallery, going=query.going)
+    who = caller()
+    with current_registry().reading() as session:
+        found = services.backfills(
+            session, gallery=query.gallery, going=query.going, among=who.galleries, models=who.models,
+            after=query.after, limit=query.limit,
+        )  # fmt: skip
+    return json_answer({"backfills": visible.backfills(who, found.items), "next": found.next})
 
 
 @blueprint.post("/backfills", tags=TAG, responses={200: LINES})

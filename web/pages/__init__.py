@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from web.pages import (  # noqa: F401
+    backfills,
     changes,
     compare,
     galleries,

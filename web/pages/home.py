@@ -8,6 +8,7 @@ from flask import redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from registry import __version__
+from registry.services import backfills as services
 from web import changelog, queries, visible
 from web.access import caller
 from web.current import current_registry
@@ -20,6 +21,7 @@ _METRIC = "map"  # what paths are ranked by
 _DECISIONS, _DECISIONS_SHOWN = 40, 6
 _UPGRADES = 6
 _CHANGES = 8
+_BACKFILLS = 5
 _KINDS = {
     "unreadable": ("∅", "cannot be read"),
     "failing": ("✗", "loses quality"),
@@ -39,6 +41,8 @@ def index() -> str | Response:
         moved: dict[str, Any] = request.args.to_dict()
         return redirect(url_for("pages.matrix", **moved))
     registry, who = current_registry(), caller()
+    with registry.reading() as session:
+        going = services.backfills(session, going=True, among=who.galleries, models=who.models, limit=_BACKFILLS)
     scope = {"models": who.models, "galleries": who.galleries}
     found = upgrades(registry.upgrades(limit=_UPGRADES, **scope), _METRIC)
     decisions = registry.decisions(limit=_DECISIONS, **scope)
@@ -52,6 +56,7 @@ def index() -> str | Response:
         at_once=_DECISIONS_SHOWN,
         is_cut=len(decisions) == _DECISIONS,
         upgrades=found,
+        backfills=visible.backfills(who, going.items),
         metric=_METRIC,
         lines=changelog.lines(visible.changes(who, registry.changes(limit=_CHANGES))),
     )
