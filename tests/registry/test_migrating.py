@@ -11,7 +11,7 @@ from registry.database import HEAD, Database
 from registry.tables import BackfillRow, Base, CalibrationRow, EvaluationRow, IndexRow, SegmentRow
 from registry.transforms import Prefix
 
-NEWER = {"0004": {"indexes", "calibrations", "backfills"}}
+NEWER = {"0004": {"indexes", "calibrations", "backfills", "store"}}
 NEWER["0003"] = NEWER["0004"] | {"studies", "encoder_checks"}
 NEWER["0002"] = NEWER["0003"] | {"tokens", "operations", "webhooks", "deliveries"}
 NEWER["0001"] = NEWER["0002"] | {"canaries"}
