@@ -14,7 +14,7 @@ from registry import canaries, transforms
 from registry.backends import Backend, LanceBackend
 from registry.canaries import Canaries
 from registry.database import Database, address_in
-from registry.errors import CorruptFile, InvalidInput
+from registry.errors import CorruptFile, InvalidInput, Unavailable
 from registry.gallery import Dataset, OpenDatasets
 from registry.index import IndexCache
 from registry.layout import Layout
@@ -92,7 +92,7 @@ class Home:
 
     def keep_canaries(self, found: Canaries) -> None:
         """Write the file of a version's canaries."""
-        write_whole(self.layout.canaries_of(found.version), canaries.dumps(found))
+        _keep(self.layout.canaries_of(found.version), canaries.dumps(found))
 
     def canaries(self, version: str, digest: str) -> Canaries:
         """The canaries of a version, checked against the digest that the database knows."""
@@ -104,7 +104,7 @@ class Home:
 
     def keep_study(self, id: str, data: bytes) -> None:
         """Write the file of a study's items."""
-        write_whole(self.layout.study_of(id), data)
+        _keep(self.layout.study_of(id), data)
 
     def study_items(self, id: str, digest: str) -> pa.Table:
         """The items of a study, checked against the digest that the database knows."""
@@ -113,6 +113,10 @@ class Home:
             return items.loads(file.read_bytes(), digest=digest, name=str(file))
         except FileNotFoundError as error:
             raise CorruptFile(f"{file} is gone: restore it from a backup") from error
+
+    def keep_transform(self, id: str, transform: Transform) -> None:
+        """Write the file of a transform."""
+        _keep(self.transform_file(id), transform.dumps())
 
     def transform(self, id: str) -> Transform:
         """A registered transform, read once and checked against its checksum and its name."""
@@ -144,3 +148,12 @@ class Home:
             width, directions = (found[-1].target_dim, found[-1].normalize) if found else (dim, normalize)
             found.append(Prefix(from_dim=width, to_dim=int(step[2:-1]), normalize=directions))
         return found
+
+
+def _keep(file: FilePath, data: bytes) -> None:
+    try:
+        write_whole(file, data)
+    except OSError as error:
+        raise Unavailable(
+            f"{file} cannot be written: {error.strerror}; nothing was stored: mend that and try again"
+        ) from error
