@@ -635,7 +635,7 @@ class Registry(Lists):
         def add() -> TransformInfo:
             info, tagged = transforms.add(session, transform, source=source, target=target, run_id=run_id)
             # The file is there before the fact is: a crash between the two leaves a file that nobody refers to.
-            tagged.save(self._home.transform_file(info.id))
+            self._home.keep_transform(info.id, tagged)
             return info
 
         with self._home.database.writing() as session:

@@ -17,7 +17,7 @@ from registry.backends.engines import Engines
 from registry.backends.opening import attached, told
 from registry.canaries import Canaries
 from registry.database import Database, address_in
-from registry.errors import CorruptFile, InvalidInput
+from registry.errors import CorruptFile, InvalidInput, Unavailable
 from registry.gallery import Dataset, OpenDatasets
 from registry.index import IndexCache
 from registry.layout import Layout
@@ -104,7 +104,7 @@ class Home:
 
     def keep_canaries(self, found: Canaries) -> None:
         """Write the file of a version's canaries."""
-        write_whole(self.layout.canaries_of(found.version), canaries.dumps(found))
+        _keep(self.layout.canaries_of(found.version), canaries.dumps(found))
 
     def canaries(self, version: str, digest: str) -> Canaries:
         """The canaries of a version, checked against the digest that the database knows."""
@@ -116,7 +116,7 @@ class Home:
 
     def keep_study(self, id: str, data: bytes) -> None:
         """Write the file of a study's items."""
-        write_whole(self.layout.study_of(id), data)
+        _keep(self.layout.study_of(id), data)
 
     def study_items(self, id: str, digest: str) -> pa.Table:
         """The items of a study, checked against the digest that the database knows."""
@@ -132,7 +132,7 @@ class Home:
 
     def keep_order(self, id: str, data: bytes) -> None:
         """Write the file of a backfill's order."""
-        write_whole(self.layout.order_of(id), data)
+        _keep(self.layout.order_of(id), data)
 
     def order(self, id: str, digest: str) -> pa.Array:
         """The ids in a backfill's order, read once and checked against the digest that the database knows."""
@@ -149,6 +149,10 @@ class Home:
             while len(self._orders) > _ORDERS_KEPT:
                 self._orders.popitem(last=False)
         return found
+
+    def keep_transform(self, id: str, transform: Transform) -> None:
+        """Write the file of a transform."""
+        _keep(self.transform_file(id), transform.dumps())
 
     def transform(self, id: str) -> Transform:
         """A registered transform, read once and checked against its checksum and its name."""
@@ -185,3 +189,12 @@ class Home:
 def writer_of(version: VersionRow) -> Writer:
     """A version, as far as its attached vectors are concerned."""
     return Writer(version.ref, version.dim, version.metric, version.normalized)  # type: ignore[arg-type]
+
+
+def _keep(file: FilePath, data: bytes) -> None:
+    try:
+        write_whole(file, data)
+    except OSError as error:
+        raise Unavailable(
+            f"{file} cannot be written: {error.strerror}; nothing was stored: mend that and try again"
+        ) from error

@@ -78,6 +78,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    elsewhere = op.get_bind().scalar(sa.text("SELECT address FROM store WHERE address <> ''"))
+    if elsewhere:  # which no earlier release can read, and none would find again
+        raise ValueError(f"the galleries are at {elsewhere}: restore a backup into a new home, and go back with that")
     op.drop_table("store")
     op.drop_table("backfills")
     op.drop_table("calibrations")

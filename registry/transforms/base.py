@@ -190,8 +190,12 @@ class Transform(ABC):
 def write_whole(target: Path, data: bytes) -> None:
     """Write a file so that a reader sees all of it or nothing."""
     part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-    part.write_bytes(data)
-    part.replace(target)
+    try:
+        part.write_bytes(data)
+        part.replace(target)
+    except OSError:
+        part.unlink(missing_ok=True)  # what there was room for
+        raise
 
 
 def unpacked(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:

@@ -113,6 +113,9 @@ def test_the_address_is_remembered(far, home, address, tmp_path, rows):
     connect(tmp_path / "plain", galleries=tmp_path / "plain" / "galleries").close()
     with pytest.raises(AlreadyExists, match="perhaps the galleries of another registry"):
         connect(tmp_path / "second", galleries=address)
+    with pytest.raises(ValueError, match=f"the galleries are at {address}"):
+        far._home.database.downgrade("0004")  # whose release would look for them in the home
+    assert sorted(stored(far)) == ["a"]
     with pytest.raises(InvalidInput, match="a server knows where its galleries are"):
         connect("http://127.0.0.1:1", galleries=address)
 
