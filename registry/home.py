@@ -15,10 +15,16 @@ from registry.backends import Backend, LanceBackend
 from registry.canaries import Canaries
 from registry.database import Database, address_in
 from registry.errors import CorruptFile, InvalidInput
+from registry.filtering import Filters
 from registry.gallery import Dataset, OpenDatasets
 from registry.index import IndexCache
+from registry.indexes.backend import IndexedBackend, OpenIndexes
+from registry.indexes.files import IndexFiles, opened
+from registry.indexes.standing import OpenIndex
 from registry.layout import Layout
+from registry.plans import Plans
 from registry.services.graphs import Graphs
+from registry.services.indexes import StoredIndex
 from registry.services.kept import Kept
 from registry.study import items
 from registry.tables import GalleryRow, SegmentRow
@@ -36,7 +42,7 @@ class Home:
     """Where everything of one registry is.
 
     <root>/registry.db, <root>/galleries/<gallery>/…lance, <root>/transforms/<id>.safetensors,
-    <root>/canaries/<model>-<n>.safetensors, <root>/studies/<id>.arrow; MLflow's own files, <root>/mlflow.db and <root>/mlruns, belong to `align`.
+    <root>/canaries/<model>-<n>.safetensors, <root>/studies/<id>.arrow, <root>/indexes/<id>.faiss; MLflow's own files, <root>/mlflow.db and <root>/mlruns, belong to `align`.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, database: str | None = None) -> None:
@@ -56,6 +62,9 @@ class Home:
         self.indexes = IndexCache(_INDEX_BUDGET_BYTES)
         self.graphs = Graphs()
         self.kept = Kept()
+        self.filters = Filters()
+        self.plans = Plans(self.database)
+        self.opened_indexes = OpenIndexes(self.indexes)
         self._transforms: OrderedDict[str, Transform] = OrderedDict()
         self._opened = OpenDatasets()
         self._lock = Lock()
@@ -77,6 +86,26 @@ class Home:
         version = segment.version.ref
         dataset = self.segment(row.name, version)
         return LanceBackend(row.name, version, row.id_type, dataset, segment.lance_version, segment.rows)
+
+    def indexed(self, stored: Backend, index: StoredIndex) -> Backend:
+        """What a version stored, searched by its index; as it is, if a file of that is damaged.
+
+        Raises:
+            FileNotFoundError: a file is gone, since the index was replaced meanwhile, or was lost.
+        """
+        if not isinstance(stored, LanceBackend):
+            return stored
+
+        def open_() -> OpenIndex | None:
+            try:
+                found, rows, metric = opened(IndexFiles(*self.layout.index_of(index.id), index.digest))
+            except CorruptFile:
+                return None
+            knob = index.settings.get("ef_search", index.settings.get("nprobe"))
+            return OpenIndex(index.id, found, rows, metric, knob, index.compression == "none")
+
+        found = self.opened_indexes.get(index.id, open_)
+        return stored if found is None else IndexedBackend(stored, found, self.opened_indexes)
 
     def transform_file(self, id: str) -> FilePath:
         """The file of a registered transform."""

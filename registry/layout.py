@@ -45,9 +45,14 @@ class Layout:
         return self.root / "studies"
 
     @property
+    def indexes(self) -> Path:
+        """Search indexes: two files for each."""
+        return self.root / "indexes"
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """All of them that hold files."""
-        return (self.galleries, self.transforms, self.canaries, self.studies)
+        return (self.galleries, self.transforms, self.canaries, self.studies, self.indexes)
 
     def items_of(self, gallery: str) -> Path:
         """The item columns of a gallery."""
@@ -68,6 +73,10 @@ class Layout:
     def study_of(self, id: str) -> Path:
         """The file of a study's items."""
         return self.studies / f"{id}.arrow"
+
+    def index_of(self, id: str) -> tuple[Path, Path]:
+        """The files of an index: that of FAISS, and that of the rows which it covers."""
+        return self.indexes / f"{id}.faiss", self.indexes / f"{id}.rows"
 
     def canaries_of(self, version: str) -> Path:
         """The file of a version's canaries."""
