@@ -342,11 +342,11 @@ class Dataset:
         with _reading(self.uri, version):
             dataset = self.at(version)
             some = None if fragments is None else [dataset.get_fragment(number) for number in fragments]
-            batches = dataset.to_batches(
+            scanner = dataset.scanner(  # not `to_batches` of the dataset, which reads all fragments, whichever are named
                 columns=columns, batch_size=rows, batch_readahead=2, fragment_readahead=1, fragments=some,
                 io_buffer_size=_READ_AHEAD_BYTES, with_row_address=True,
             )  # fmt: skip
-            for batch in batches:
+            for batch in scanner.to_batches():
                 yield batch, batch.column("_rowaddr").to_numpy(zero_copy_only=False)
 
     def column(self, name: str, version: int) -> pa.Array:

@@ -32,9 +32,14 @@ def prepared(rows: Array, metric: Metric) -> Array:
     return np.ascontiguousarray(rows, dtype=np.float32)
 
 
-def oriented(scores: Array, positions: Array, metric: Metric) -> Array:
-    """FAISS gives squared distances for l2: negate them, so that larger is closer, and mark empty places -inf."""
+def oriented(scores: Array, positions: Array, metric: Metric, *, whole: bool = False) -> Array:
+    """FAISS gives squared distances for l2: negate them, so that larger is closer, and mark empty places -inf.
+
+    The caller may know that the result is `whole`, so that no place is empty.
+    """
     scores = -scores if metric == "l2" else scores
+    if whole:
+        return scores
     scores[positions < 0] = -np.inf
     return scores
 

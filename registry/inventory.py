@@ -9,9 +9,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.layout import Layout
-from registry.tables import CanariesRow, GalleryRow, SegmentRow, StudyRow, TransformRow, VersionRow
+from registry.tables import CanariesRow, GalleryRow, IndexRow, SegmentRow, StudyRow, TransformRow, VersionRow
 
-__all__ = ["Inventory", "StoredDataset", "StoredFile", "inventory"]
+__all__ = ["Inventory", "StoredDataset", "StoredFile", "StoredIndexFiles", "inventory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,26 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredIndexFiles:
+    """The files of a search index over what `version` wrote into a gallery, and the digest over both.
+
+    What they hold follows from the vectors, so that nothing is lost with them but time.
+    """
+
+    paths: tuple[Path, Path]
+    gallery: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
     """All of it, at one moment."""
 
     galleries: frozenset[str]
     datasets: tuple[StoredDataset, ...]
     files: tuple[StoredFile, ...]
+    indexes: tuple[StoredIndexFiles, ...] = ()
 
 
 def inventory(session: Session, layout: Layout) -> Inventory:
@@ -54,6 +68,7 @@ def inventory(session: Session, layout: Layout) -> Inventory:
             *_segments(session, layout),
         ),
         files=(*_transforms(session, layout), *_canaries(session, layout), *_studies(session, layout)),
+        indexes=tuple(_indexes(session, layout)),
     )
 
 
@@ -94,3 +109,17 @@ def _canaries(session: Session, layout: Layout) -> list[StoredFile]:
 def _studies(session: Session, layout: Layout) -> list[StoredFile]:
     rows = session.execute(select(StudyRow.id, StudyRow.digest).order_by(StudyRow.created_at, StudyRow.id))
     return [StoredFile(layout.study_of(id), "study", id, digest) for id, digest in rows]
+
+
+def _indexes(session: Session, layout: Layout) -> list[StoredIndexFiles]:
+    statement = (
+        select(IndexRow.id, IndexRow.digest, GalleryRow.name, VersionRow)
+        .join(SegmentRow, SegmentRow.id == IndexRow.segment_id)
+        .join(GalleryRow, GalleryRow.id == SegmentRow.gallery_id)
+        .join(VersionRow, VersionRow.id == SegmentRow.version_id)
+        .order_by(IndexRow.created_at, IndexRow.id)
+    )
+    return [
+        StoredIndexFiles(layout.index_of(id), name, writer.ref, digest)
+        for id, digest, name, writer in session.execute(statement)
+    ]

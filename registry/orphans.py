@@ -67,11 +67,12 @@ def _stray(layout: Layout, found: Inventory) -> Iterator[Orphan]:
             yield from _stray_datasets(layout, found, folder.name)
         else:
             yield from _if_old(folder, "folder of no gallery")
-    known = {stored.path for stored in found.files}
+    known = {stored.path for stored in found.files} | {path for index in found.indexes for path in index.paths}
     for folder, what in (
         (layout.transforms, "file of no transform"),
         (layout.canaries, "file of no canaries"),
         (layout.studies, "file of no study"),
+        (layout.indexes, "file of no index"),
     ):
         for file in _entries(folder):
             if file not in known:

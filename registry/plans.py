@@ -17,6 +17,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from registry.database import Database
 
@@ -25,6 +26,10 @@ __all__ = ["Plans"]
 _MOST = 64
 
 T = TypeVar("T")
+
+
+_ALL: WeakSet[Plans] = WeakSet()
+_LEFT: list[Any] = []
 
 
 class Plans:
@@ -36,7 +41,8 @@ class Plans:
         self._lock = threading.Lock()
         self._asking = threading.Lock()
         self._cursor: Any = None
-        self._opened = 0, 0  # by which process, and how often: states of two connections say nothing of each other
+        self._opened = 0  # how often: states of two connections say nothing of each other
+        _ALL.add(self)
         self._statement = (
             "SELECT pg_current_snapshot()::text"
             if database.engine.dialect.name == "postgresql"
@@ -67,16 +73,29 @@ class Plans:
         """Let go of the connection."""
         with self._asking:
             cursor, self._cursor = self._cursor, None
-            if cursor is not None and self._opened[0] == os.getpid():
+            if cursor is not None:
                 cursor.connection.close()
+
+    def start_anew(self) -> None:
+        """Leave the connection to the process that this one was forked from; it must not be shared, nor closed."""
+        _LEFT.append(self._cursor)
+        self._cursor, self._asking, self._lock = None, threading.Lock(), threading.Lock()
 
     def _state(self) -> Hashable:
         with self._asking:
-            if self._cursor is not None and self._opened[0] == os.getpid():
+            if self._cursor is not None:
                 try:
                     return self._opened, self._cursor.execute(self._statement).fetchone()[0]
                 except self._database.engine.dialect.loaded_dbapi.Error:  # the server went away, and may be back
                     self._cursor = None
             self._cursor = self._database.connection().cursor()
-            self._opened = os.getpid(), self._opened[1] + 1
+            self._opened += 1
             return self._opened, self._cursor.execute(self._statement).fetchone()[0]
+
+
+def _forked() -> None:
+    for plans in list(_ALL):
+        plans.start_anew()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -57,7 +57,7 @@ def search(
     _check_encoder(plan, fingerprint)
     sides = _sides(plan, side)
     among = _among(home, plan, where)
-    rows = check_finite(as_rows(queries, dim=plan.dim, what="queries"), what="queries")
+    rows = _checked(queries, plan.dim)
     for ref, given in sides.items():
         if len(given) != len(rows):
             raise InvalidInput(f"side has {len(given)} vectors by {ref} for {len(rows)} queries: give one for each")
@@ -73,9 +73,18 @@ def search(
     return Hits(*best, path=plan.paths)
 
 
+def _checked(queries: Any, dim: int) -> Array:
+    """Queries (q, d) that can be compared. One alone, in the form that it is needed in, has little time to be looked at."""
+    if type(queries) is np.ndarray and queries.shape == (1, dim) and queries.dtype == np.float32:
+        row = np.ascontiguousarray(queries)
+        if 0 < row[0].dot(row[0]) < np.inf:
+            return row
+    return check_finite(as_rows(queries, dim=dim, what="queries"), what="queries")
+
+
 def _mapped(query_side: Sequence[Transform], rows: Array, side: Array | None) -> Array:
     if not query_side:
-        return rows
+        return rows.astype(np.float32, copy=False)
     with one_blas_thread():  # the queries are few beside the gallery, and FAISS wants the cores right after
         return through(query_side, rows, side=side)
 
@@ -124,7 +133,7 @@ def _planned(
             return find()
         return find(indexed=False)
 
-    if not all(isinstance(given, str) for given in (gallery, version, *refs)):
+    if not (isinstance(gallery, str) and isinstance(version, str) and all(isinstance(ref, str) for ref in refs)):
         return find()  # which says what is wrong
     return home.plans.get((gallery, version, bool(allow_unmeasured), refs), found)
 

@@ -9,6 +9,7 @@ import click
 
 from registry.cli import files
 from registry.cli.context import Context, pass_context
+from registry.cli.index import index
 from registry.cli.items import items, preview_url, previews
 from registry.errors import InvalidInput
 
@@ -21,7 +22,7 @@ def command() -> None:
     """Create galleries, append vectors, search."""
 
 
-for shown in (items, previews, preview_url):
+for shown in (items, previews, preview_url, index):
     command.add_command(shown)
 
 
@@ -160,17 +161,23 @@ def _append_encoded(
     metavar="VERSION=FILE",
     help="The same queries as an older version embeds them, a .npy file: a slerp bridge needs them. May be repeated.",
 )
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="Among the items with this label alone. Repeated: any of the values of a column, and all of the columns.",
+)
 @pass_context
 def search(
     context: Context, name: str, version: str, queries: Path, k: int, allow_unmeasured: bool,
-    shortlist: int | None, candidates: int | None, side: tuple[str, ...],
+    shortlist: int | None, candidates: int | None, side: tuple[str, ...], where: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Find the items of gallery NAME that are closest to each query, whichever version stored them."""
     beside = {ref: files.matrix(Path(file)) for ref, file in files.pairs(side, "--side").items()}
     with context.open() as reg:
         hits = reg.search(
             name, files.matrix(queries), version=version, k=k, allow_unmeasured=allow_unmeasured,
-            shortlist=shortlist, candidates=candidates, side=beside,
+            shortlist=shortlist, candidates=candidates, side=beside, where=_where(where),
         )  # fmt: skip
     found = [
         [(id, score) for id, score in zip(ids, scores, strict=True) if score > float("-inf")]
@@ -204,6 +211,16 @@ def delete(context: Context, name: str, ids: tuple[str, ...], yes: bool, dry_run
         count = reg.delete(name, items)
     if not context.report({"gallery": name, "deleted": count}):
         click.echo(f"deleted {count} items from {name}")
+
+
+def _where(given: tuple[str, ...]) -> dict[str, list[str]] | None:
+    found: dict[str, list[str]] = {}
+    for text in given:
+        column, sign, value = text.partition("=")
+        if not sign or not column:
+            raise click.UsageError(f"--where is COLUMN=VALUE, such as class=shoe, got {text!r:.80}")
+        found.setdefault(column, []).append(value)
+    return found or None
 
 
 def _whole(ids: tuple[str, ...]) -> list[int]:

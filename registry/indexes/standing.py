@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count as counting
 from typing import Any
 
@@ -27,9 +28,13 @@ _HELD_BYTES = 1 << 30
 _SELECTIONS = 16
 _WIDER = 8
 _NUMBERS = counting()
+_BY_HAND = 128
+_MOST = (
+    0.9  # of an index: with fewer, a graph is searched twice as wide as their share asks for, since they may lie apart
+)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OpenIndex:
     """A memory-mapped index, how it is asked, and the rows that it covers."""
 
@@ -40,18 +45,33 @@ class OpenIndex:
     knob: int | None
     lossless: bool
 
-    def ids_at(self, positions: Array) -> Array:
-        """The ids of rows at `positions`, whose shape they take; where that is -1 it is -1 or the empty text."""
-        ids = self.rows.ids
-        if ids.type == pa.int64():
-            found: Array = ids.to_numpy()[positions]
-        else:
-            found = ids.take(pa.array(np.maximum(positions, 0).ravel())).to_numpy(zero_copy_only=False)
-            found = found.reshape(positions.shape)
-        missing = positions < 0
-        if missing.any():
-            found[missing] = -1 if ids.type == pa.int64() else ""
+    @cached_property
+    def _numbers(self) -> Array:
+        found: Array = self.rows.ids.to_numpy()
         return found
+
+    @cached_property
+    def _text(self) -> tuple[Any, Any]:
+        _, ends, text = self.rows.ids.buffers()
+        return memoryview(ends).cast("q"), memoryview(text)
+
+    def ids_at(self, positions: Array) -> Array:
+        """The ids of rows at `positions`, whose shape they take; where one is -1 it is -1 or the empty text."""
+        if self.rows.ids.type == pa.int64():
+            found: Array = self._numbers[positions]
+            found[positions < 0] = -1
+            return found
+        if positions.size > _BY_HAND:
+            found = self.rows.ids.take(pa.array(np.maximum(positions, 0).ravel())).to_numpy(zero_copy_only=False)
+            found = found.reshape(positions.shape)
+            found[positions < 0] = ""
+            return found
+        ends, text = self._text  # for a few, Arrow's own way takes as long as the search
+        found = np.empty(positions.size, dtype=object)
+        found[:] = [
+            str(text[ends[row] : ends[row + 1]], "utf-8") if row >= 0 else "" for row in positions.ravel().tolist()
+        ]
+        return found.reshape(positions.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +132,8 @@ class Standing:
             return few.search(queries, k) if len(few.ids) else self._nothing(len(queries), k)
         knob = self._knob(k, selection.share)
         scores, positions = opened.index.search(queries, k, params=self._parameters_of(selection, knob))
+        if positions.size and positions.min() >= 0:
+            return opened.ids_at(positions), oriented(scores, positions, opened.metric, whole=True)
         last = min(k, selection.count) - 1
         short = positions[:, last] < 0
         if short.any():  # a graph, or the nearest lists, may hold fewer than k of the rows that count
@@ -130,7 +152,7 @@ class Standing:
         if knob is None:
             return None
         if isinstance(core_of(self._opened.index), faiss.IndexHNSW):
-            return int(min(65536, max(knob, k + k // 2) / share))
+            return int(min(65536, max(knob, k + k // 2) / share * (1 if share > _MOST else 2)))
         return max(knob, int(min(self._widest(), knob / share**0.5)))
 
     def _widest(self) -> int:

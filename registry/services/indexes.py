@@ -43,8 +43,8 @@ class Target:
     backend: Mapping[str, Any] | None
 
 
-def target(session: Session, gallery: str, version: str | None) -> Target:
-    """The segment that `version` wrote, or the only one that there is.
+def target(session: Session, gallery: str, version: str | None, *, among: Collection[str] | None = None) -> Target:
+    """The segment that `version` wrote, or the only one that there is, of models `among` if they are named.
 
     Raises:
         NotFound: there is no such gallery or version, or nothing is stored.
@@ -52,6 +52,8 @@ def target(session: Session, gallery: str, version: str | None) -> Target:
     """
     row = galleries.gallery(session, gallery)
     stored = [segment for segment in row.segments if segment.lance_version]
+    if among is not None:
+        stored = [segment for segment in stored if segment.version.model.name in among]
     if version is not None:
         ref = models.find(session, version).ref
         stored = [segment for segment in stored if segment.version.ref == ref]
