@@ -6,7 +6,7 @@
 
 Nobody has to stop for it. The facts come first, from one snapshot; the files that they refer to never change, and what
 replaces them leaves them in place for a day (`registry.gallery.superseded`). The manifest is written last: a folder
-without one is no backup. MLflow's own files are not part of it.
+without one is no backup. Search indexes, which follow from the vectors, and MLflow's own files are not part of it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from sqlalchemy import delete
+
 from registry import __version__
 from registry.checking import Progress, faults_of
 from registry.copying import copied, digest_of_file, is_free, make_folder, write_durably
@@ -32,7 +34,7 @@ from registry.inventory import Inventory, inventory
 from registry.layout import Layout
 from registry.places import Place
 from registry.stores import claim, note
-from registry.tables import now
+from registry.tables import IndexRow, now
 
 __all__ = ["Entry", "Manifest", "backup", "restore", "verified"]
 
@@ -193,6 +195,9 @@ def _save_facts(layout: Layout, database: Database, file: Path) -> Inventory:
     try:
         with database.reading() as session, target.building() as connection:
             copy_facts(session, connection)
+            connection.execute(
+                delete(IndexRow)
+            )  # an index follows from the vectors: it is built again where it is wanted
             return inventory(session, layout)
     finally:
         target.close()

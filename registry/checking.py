@@ -12,6 +12,7 @@ from registry.data_files import fault
 from registry.database import HEAD, Database
 from registry.errors import CorruptFile, SamespaceError
 from registry.findings import Finding
+from registry.indexes.files import digest_of
 from registry.inventory import Inventory, StoredDataset, StoredFile, inventory
 from registry.layout import Layout
 from registry.study import items
@@ -33,7 +34,7 @@ def check(database: Database, layout: Layout, *, progress: Progress | None = Non
         return [revision, *wrong]  # what such facts say of the files means nothing
     with database.reading() as session:
         found = inventory(session, layout)
-    wrong = [*_broken_datasets(database, layout, found, progress), *_broken_files(found)]
+    wrong = [*_broken_datasets(database, layout, found, progress), *_broken_files(found), *_broken_indexes(found)]
     counted = f"{len(found.datasets)} datasets, {len(found.files)} transforms, canaries and studies"
     return [revision, *(wrong or [Finding("ok", "files", f"{counted}, all as the facts say")])]
 
@@ -107,6 +108,20 @@ def _broken_files(found: Inventory) -> Iterator[Finding]:
         if why := _fault_of_file(stored):
             mend = f"copy {stored.path.name} from a backup's files/{stored.path.parent.name}, or {_MEND}"
             yield Finding("problem", f"{stored.kind} {stored.of}", why, mend)
+
+
+def _broken_indexes(found: Inventory) -> Iterator[Finding]:
+    """Nothing that was acknowledged is in an index, and searches go on without it, only slower."""
+    for index in found.indexes:
+        why = None
+        try:
+            if digest_of(index.paths) != index.digest:
+                why = f"{index.paths[0].stem} fails its checksum"
+        except OSError:
+            why = f"{index.paths[0].stem} is gone, or cannot be read"
+        if why:
+            mend = f"'samespace gallery index build {index.gallery} --version {index.version}' builds it again"
+            yield Finding("warning", f"index of {index.version} in {index.gallery}", why, mend)
 
 
 def _fault_of_file(stored: StoredFile) -> str | None:

@@ -41,6 +41,7 @@ from registry.types import (
     Gallery,
     Hits,
     Ids,
+    IndexInfo,
     Item,
     Matrix,
     Model,
@@ -69,6 +70,7 @@ _MOST_SENT_BYTES = 64 << 20  # of queries or vectors in one request
 _MOST_SCORES = 1 << 20
 _PREVIEWS_SENT = 128  # of one batch: at 64 KiB each, a batch of the usual size
 _MOST_UPGRADES = 100
+_MOST_WHERE = 2000  # characters, in an address
 _BYTES = "application/octet-stream"
 
 Progress = Callable[[int, int], None]
@@ -479,6 +481,7 @@ class Client(Lists):
         side: Mapping[str, Any] | None = None,
         fingerprint: Fingerprint = None,
         calibrate: bool = True,
+        where: Mapping[str, Any] | None = None,
     ) -> Hits:
         """The k closest items to each query (q, d) that `version` (or a prefix of it) embedded.
 
@@ -491,6 +494,7 @@ class Client(Lists):
             "version": version, "k": _plain(k), "allow_unmeasured": allow_unmeasured, "shortlist": _plain(shortlist),
             "candidates": _plain(candidates), "fingerprint": self._fingerprint(version, fingerprint),
             "calibrate": None if calibrate else False,  # servers of earlier releases do not know it
+            "where": None if where is None else _json_of(where),
         }  # fmt: skip
         width = sum(x.shape[1] * x.itemsize for x in columns.values())
         size = max(1, min(_MOST_SENT_BYTES // max(1, width), _MOST_SCORES // k if isinstance(k, int) and k > 0 else 1))
@@ -504,6 +508,39 @@ class Client(Lists):
             found[0].path,
             found[0].calibrated,
         )
+
+    def build_index(
+        self,
+        gallery: str,
+        version: str | None = None,
+        *,
+        kind: str = "auto",
+        compression: str = "none",
+        recall: float = 0.95,
+        settings: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> IndexInfo:
+        """Build a search index on the server and let searches use it; see `registry.embedded.Registry.build_index`.
+
+        The server goes on to its end where the connection breaks: `indexes` then shows what came of it.
+        """
+        body = {
+            "version": version, "kind": kind, "compression": compression, "recall": _plain(recall), "seed": _plain(seed),
+            "settings": {name: _plain(value) for name, value in settings.items()} if isinstance(settings, Mapping) else settings,
+        }  # fmt: skip
+        made = self._worked(f"{_gallery_path(gallery)}/indexes", body, "index", progress)
+        return wire.from_json(IndexInfo, made)
+
+    def indexes(self, gallery: str | None = None) -> list[IndexInfo]:
+        """The indexes of a gallery, or of all that the token covers, by gallery and version."""
+        path = "/indexes" if gallery is None else f"{_gallery_path(gallery)}/indexes"
+        return _listed(IndexInfo, self._server.json("GET", path)["indexes"])
+
+    def drop_index(self, gallery: str, version: str) -> None:
+        """Let the index of what `version` stored go; searches are exact again. NotFound if there is none."""
+        _text("a version", version)
+        self._server.json("DELETE", f"{_gallery_path(gallery)}/indexes", query={"version": version})
 
     def convert(self, vectors: Any, *, source: str, into: str, allow_unmeasured: bool = False) -> Array:
         """Vectors (n, ds) of the space `source` as float32 vectors (n, dt) of the space `into`."""
@@ -1164,6 +1201,25 @@ def _numbers(given: Any, kind: type[int] | type[float] | None = None) -> list[An
         return None
     plain = [_plain(value) for value in given]
     return plain if kind is None else [kind(value) for value in plain]
+
+
+def _json_of(where: Mapping[str, Any]) -> str:
+    """A filter as it travels in an address."""
+    if not isinstance(where, Mapping):
+        raise InvalidInput(f"where maps label columns to values, such as {{'class': 'shoe'}}, got {where!r:.80}")
+    plain = {
+        name: [_plain(v) for v in value]
+        if isinstance(value, list | tuple | set | frozenset | np.ndarray)
+        else _plain(value)
+        for name, value in where.items()
+    }
+    try:
+        text = json.dumps(plain, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"labels are texts or whole numbers, got {where!r:.80}: convert them") from error
+    if len(text) > _MOST_WHERE:
+        raise InvalidInput(f"where has {len(text)} characters, a request holds {_MOST_WHERE}: name fewer values")
+    return text
 
 
 def _plain(value: Any) -> Any:

@@ -100,6 +100,16 @@ class Database:
             _run_migrations(connection, "upgrade", "head")
             yield connection
 
+    def connection(self) -> Any:
+        """A driver's connection that belongs to the caller alone, in no transaction."""
+        with _explained():
+            pooled = self.engine.raw_connection()
+        driver = pooled.driver_connection
+        pooled.detach()
+        if self.engine.dialect.name == "postgresql":
+            driver.autocommit = True  # type: ignore[union-attr]
+        return driver
+
     def revision(self) -> str | None:
         """The revision that the database is at; None while it is empty."""
         try:

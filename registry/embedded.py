@@ -16,6 +16,7 @@ from registry import (
     delivering,
     evaluating,
     examples,
+    indexing,
     pairing,
     previewing,
     reading,
@@ -42,6 +43,7 @@ from registry.services import (
     deliveries,
     evidence,
     galleries,
+    indexes,
     lists,
     models,
     operations,
@@ -68,6 +70,7 @@ from registry.types import (
     Gallery,
     Hits,
     Ids,
+    IndexInfo,
     Item,
     Matrix,
     Model,
@@ -127,6 +130,7 @@ class Registry(Lists):
     def close(self) -> None:
         """Let go of database connections; what was acknowledged is already on disk."""
         self._home.engines.close()
+        self._home.plans.close()
         self._home.database.close()
 
     @property
@@ -591,6 +595,7 @@ class Registry(Lists):
         side: Mapping[str, Any] | None = None,
         fingerprint: Fingerprint = None,
         calibrate: bool = True,
+        where: Mapping[str, Any] | None = None,
     ) -> Hits:
         """The k closest items to each query (q, d) that `version` (or a prefix of it) embedded.
 
@@ -609,11 +614,70 @@ class Registry(Lists):
         `calibrate`: where several versions stored the gallery, scores across a path are first turned into those of the
         query's own space, as the evaluation that chose the path measured on its benchmark, or else the fit of the map.
         Without it all scores are merged as they are.
+
+        `where` looks among the items alone whose label columns hold these values, such as {"class": "shoe"}: of several
+        columns all, of a list of values any; 3 and "3" are one.
+
+        A segment that has an index (`build_index`) is searched by it, as long as its vectors stay as they are: most of the
+        closest, no longer all. Rows that are newer than the index are searched exactly.
         """
         return searching.search(
             self._home, gallery, queries, version=version, k=k, allow_unmeasured=allow_unmeasured,
-            shortlist=shortlist, candidates=candidates, side=side, fingerprint=fingerprint, calibrate=calibrate,
+            shortlist=shortlist, candidates=candidates, side=side, fingerprint=fingerprint, calibrate=calibrate, where=where,
         )  # fmt: skip
+
+    # Indexes
+
+    def build_index(
+        self,
+        gallery: str,
+        version: str | None = None,
+        *,
+        kind: str = "auto",
+        compression: str = "none",
+        recall: float = 0.95,
+        settings: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        progress: indexing.Progress | None = None,
+    ) -> IndexInfo:
+        """Build a search index over what `version` stored, in a process of its own, and let searches use it.
+
+        It replaces the one before when it is ready; searches go on all the while. Of two builds at the same time the
+        one that ends last stays. Rows that come later are searched exactly until it is built again, and items that are
+        deleted are found no more.
+
+        A thousand rows or fewer are held out while it is built: `ef_search` or `nprobe` is tuned on some to reach
+        `recall` of the exact 10 nearest, and what is reached is measured on others. The seed draws them.
+
+        Args:
+            gallery: the gallery.
+            version: whose vectors; may be left out where one version alone wrote.
+            kind: `exact`, `hnsw`, `ivf`, `ivfpq` or `opq`; `auto` chooses by the number of rows.
+            compression: `none`, `half`, `int8` or `lowrank`; `pq` is that of `ivfpq` and `opq`.
+            recall: the share to reach, as far as the compression lets it.
+            settings: `m`, `ef_construction` and `ef_search` of hnsw; `nlist` and `nprobe` of ivf, ivfpq and opq; `pq_m` and
+                `pq_bits` of ivfpq and opq; `rank` of lowrank. What is given is not tuned.
+            seed: of samples.
+            progress: told how many rows are in, of how many.
+
+        Raises:
+            NotFound: nothing is stored.
+            InvalidInput: several versions wrote, and none was named; what does not go together.
+            Unavailable: the process was killed, or there is no room; nothing changed.
+        """
+        return indexing.build(
+            self._home, gallery, version=version, kind=kind, compression=compression, recall=recall, settings=settings,
+            seed=seed, progress=progress,
+        )  # fmt: skip
+
+    def indexes(self, gallery: str | None = None) -> list[IndexInfo]:
+        """The indexes of a gallery, or of all, by gallery and version."""
+        with self._home.database.reading() as session:
+            return indexes.indexes(session, gallery=gallery)
+
+    def drop_index(self, gallery: str, version: str) -> None:
+        """Let the index of what `version` stored go; searches are exact again. NotFound if there is none."""
+        indexing.drop(self._home, gallery, version)
 
     def convert(self, vectors: Any, *, source: str, into: str, allow_unmeasured: bool = False) -> Array:
         """Vectors (n, ds) of the space `source` as float32 vectors (n, dt) of the space `into`."""

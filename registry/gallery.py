@@ -14,7 +14,7 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -299,6 +299,21 @@ class Dataset:
             fits &= False if wanted is None else pc.equal(column, wanted[0]).to_numpy()
         return start + np.flatnonzero(fits)
 
+    def having(self, version: int, values: Mapping[str, Sequence[str | int]]) -> pa.Array:
+        """The ids of all rows that have any of these values in each of these columns, in stored order.
+
+        As for `matching`, 3 and "3" are one value.
+        """
+        found = []
+        for batch in self.batches(version, ["id", *values], _ID_ROWS):
+            fits = np.ones(batch.num_rows, dtype=bool)
+            for name, any_of in values.items():
+                kind = batch.column(name).type
+                held = [pa.array([str(value)]).cast(kind)[0].as_py() for value in any_of if _holds(kind, value)]
+                fits &= pc.is_in(batch.column(name), value_set=pa.array(held, kind)).to_numpy(zero_copy_only=False)
+            found.append(batch.column("id").filter(pa.array(fits)))
+        return pa.concat_arrays(found) if found else pa.array([])
+
     def rows(self, places: Array, version: int, columns: list[str]) -> pa.Table:
         """The rows that stand at `places` (m,), in that order, with `columns`."""
         once, order = np.unique(places, return_inverse=True)
@@ -338,6 +353,32 @@ class Dataset:
                 fragment_readahead=1,
                 io_buffer_size=_READ_AHEAD_BYTES,
             )
+
+    def fragments(self, version: int) -> dict[int, tuple[str, int]]:
+        """By number of each fragment at `version` the names of its data files, and how many of its rows are deleted.
+
+        A fragment with the same files has the same rows at the same addresses, less those that are deleted.
+        """
+        with _reading(self.uri, version):
+            found = self.at(version).get_fragments()
+            return {f.fragment_id: ("/".join(file.path for file in f.data_files()), f.num_deletions) for f in found}
+
+    def addressed(
+        self, version: int, columns: list[str], rows: int, *, fragments: Sequence[int] | None = None
+    ) -> Iterator[tuple[pa.RecordBatch, Array]]:
+        """Batches as `batches` gives them, with the address (m,) of each row: its fragment's number << 32, and the offset.
+
+        Only those of some `fragments`, if they are named, in that order.
+        """
+        with _reading(self.uri, version):
+            dataset = self.at(version)
+            some = None if fragments is None else [dataset.get_fragment(number) for number in fragments]
+            scanner = dataset.scanner(  # not `to_batches` of the dataset, which reads all fragments, whichever are named
+                columns=columns, batch_size=rows, batch_readahead=2, fragment_readahead=1, fragments=some,
+                io_buffer_size=_READ_AHEAD_BYTES, with_row_address=True,
+            )  # fmt: skip
+            for batch in scanner.to_batches():
+                yield batch, batch.column("_rowaddr").to_numpy(zero_copy_only=False)
 
     def column(self, name: str, version: int) -> pa.Array:
         """One whole column; for ids and labels, never vectors."""

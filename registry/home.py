@@ -18,10 +18,16 @@ from registry.backends.opening import attached, told
 from registry.canaries import Canaries
 from registry.database import Database, address_in
 from registry.errors import CorruptFile, InvalidInput, Unavailable
+from registry.filtering import Filters
 from registry.gallery import Dataset, OpenDatasets
 from registry.index import IndexCache
+from registry.indexes.backend import IndexedBackend, OpenIndexes
+from registry.indexes.files import IndexFiles, opened
+from registry.indexes.standing import OpenIndex
 from registry.layout import Layout
+from registry.plans import Plans
 from registry.services.graphs import Graphs
+from registry.services.indexes import StoredIndex
 from registry.services.kept import Kept
 from registry.stores import settled
 from registry.study import items
@@ -42,7 +48,7 @@ class Home:
 
     <root>/registry.db, <root>/galleries/<gallery>/…lance or elsewhere, see `registry.stores`, <root>/transforms/<id>.safetensors,
     <root>/canaries/<model>-<n>.safetensors, <root>/studies/<id>.arrow,
-    <root>/backfills/<id>.arrow; MLflow's own files, <root>/mlflow.db and <root>/mlruns, belong to `align`.
+    <root>/backfills/<id>.arrow, <root>/indexes/<id>.faiss; MLflow's own files, <root>/mlflow.db and <root>/mlruns, belong to `align`.
     """
 
     def __init__(
@@ -70,6 +76,9 @@ class Home:
         self.graphs = Graphs()
         self.kept = Kept()
         self.engines = Engines()
+        self.filters = Filters()
+        self.plans = Plans(self.database)
+        self.opened_indexes = OpenIndexes(self.indexes)
         self._transforms: OrderedDict[str, Transform] = OrderedDict()
         self._orders: OrderedDict[tuple[str, str], pa.Array] = OrderedDict()
         self._opened = OpenDatasets()
@@ -97,6 +106,26 @@ class Home:
             )  # fmt: skip
         dataset = self.segment(row.name, version)
         return LanceBackend(row.name, version, row.id_type, dataset, segment.lance_version, segment.rows)
+
+    def indexed(self, stored: Backend, index: StoredIndex) -> Backend:
+        """What a version stored, searched by its index; as it is, if a file of that is damaged.
+
+        Raises:
+            FileNotFoundError: a file is gone, since the index was replaced meanwhile, or was lost.
+        """
+        if not isinstance(stored, LanceBackend):
+            return stored
+
+        def open_() -> OpenIndex | None:
+            try:
+                found, rows, metric = opened(IndexFiles(*self.layout.index_of(index.id), index.digest))
+            except CorruptFile:
+                return None
+            knob = index.settings.get("ef_search", index.settings.get("nprobe"))
+            return OpenIndex(index.id, found, rows, metric, knob, index.compression == "none")
+
+        found = self.opened_indexes.get(index.id, open_)
+        return stored if found is None else IndexedBackend(stored, found, self.opened_indexes)
 
     def transform_file(self, id: str) -> FilePath:
         """The file of a registered transform."""

@@ -14,7 +14,9 @@ import pyarrow as pa
 from registry.errors import InvalidInput
 from registry.vectors import Array, Metric, normalize
 
-__all__ = ["FlatIndex", "IndexCache", "empty_hits", "ids_array", "merge", "search_blocks"]
+__all__ = [
+    "FlatIndex", "IndexCache", "empty_hits", "ids_array", "merge", "oriented", "prepared", "refuse_overflow", "search_blocks",
+]  # fmt: skip
 
 _LARGEST = 1e37  # what a sum of float32 products may reach with room to spare
 _FAISS_METRIC = {"cosine": faiss.METRIC_INNER_PRODUCT, "dot": faiss.METRIC_INNER_PRODUCT, "l2": faiss.METRIC_L2}
@@ -24,16 +26,31 @@ def _longest(rows: Array) -> float:
     return float(np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64).max(initial=0)))
 
 
-def _prepared(rows: Array, metric: Metric) -> Array:
+def prepared(rows: Array, metric: Metric) -> Array:
+    """Rows (n, d) as an index takes them: float32, and for cosine of length 1."""
     rows = normalize(rows) if metric == "cosine" else rows
     return np.ascontiguousarray(rows, dtype=np.float32)
 
 
-def _oriented(scores: Array, positions: Array, metric: Metric) -> Array:
-    """FAISS gives squared distances for l2: negate them, so that larger is closer, and mark empty places -inf."""
+def oriented(scores: Array, positions: Array, metric: Metric, *, whole: bool = False) -> Array:
+    """FAISS gives squared distances for l2: negate them, so that larger is closer, and mark empty places -inf.
+
+    The caller may know that the result is `whole`, so that no place is empty.
+    """
     scores = -scores if metric == "l2" else scores
+    if whole:
+        return scores
     scores[positions < 0] = -np.inf
     return scores
+
+
+def refuse_overflow(stored: float, queries: Array) -> None:
+    """Refuse queries (q, d) whose scores with vectors of length up to `stored` float32 might not hold."""
+    longest = max(stored, 1.0), max(_longest(queries), 1.0)
+    if max(longest) ** 2 >= _LARGEST or longest[0] * longest[1] >= _LARGEST:
+        raise InvalidInput(
+            f"scores overflow: stored and query vectors measure up to {longest[0]:.3g} and {longest[1]:.3g}: scale down"
+        )
 
 
 class FlatIndex:
@@ -48,7 +65,7 @@ class FlatIndex:
 
     def add(self, ids: Array, rows: Array) -> None:
         """Add rows (n, d) under `ids` (n,)."""
-        rows = _prepared(rows, self.metric)
+        rows = prepared(rows, self.metric)
         self._longest = max(self._longest, _longest(rows))
         self._index.add(rows)
         self._chunks.append(ids)
@@ -61,6 +78,12 @@ class FlatIndex:
             self._ids = np.concatenate(self._chunks) if self._chunks else np.empty(0, dtype=object)
         return self._ids
 
+    def rows(self) -> Array:
+        """All rows (n, d) as they are searched, in that order; a view of the index's memory."""
+        size = self._index.ntotal * self._index.d
+        rows: Array = faiss.rev_swig_ptr(self._index.get_xb(), size).reshape(-1, self._index.d)
+        return rows
+
     @property
     def nbytes(self) -> int:
         """Memory of the vectors, bytes."""
@@ -68,14 +91,10 @@ class FlatIndex:
 
     def search(self, queries: Array, k: int) -> tuple[Array, Array]:
         """The k closest rows to each of (q, d): ids (q, k) and scores (q, k); see `Hits` for empty places."""
-        queries = _prepared(queries, self.metric)
-        longest = max(self._longest, 1.0), max(_longest(queries), 1.0)
-        if max(longest) ** 2 >= _LARGEST or longest[0] * longest[1] >= _LARGEST:
-            raise InvalidInput(
-                f"scores overflow: stored and query vectors measure up to {longest[0]:.3g} and {longest[1]:.3g}: scale down"
-            )
+        queries = prepared(queries, self.metric)
+        refuse_overflow(self._longest, queries)
         scores, positions = self._index.search(queries, k)
-        return _named(positions, self.ids), _oriented(scores, positions, self.metric)
+        return _named(positions, self.ids), oriented(scores, positions, self.metric)
 
 
 def _named(positions: Array, ids: Array) -> Array:
@@ -109,7 +128,7 @@ def search_blocks(
 ) -> tuple[Array, Array]:
     """Exact search over blocks of (ids, rows), keeping only one block in memory: for galleries too large to cache."""
     best = empty_hits(len(queries), k, string_ids=string_ids)
-    queries = _prepared(queries, metric)
+    queries = prepared(queries, metric)
     for ids, rows in blocks:
         block = FlatIndex(rows.shape[1], metric)
         block.add(ids, rows)
@@ -120,13 +139,17 @@ def search_blocks(
 class IndexCache:
     """Built indexes by what they were built from, the least recently used let go beyond `budget_bytes`.
 
-    A key names the dataset, its version and the transforms applied, so an entry is never stale, only unused.
+    A key begins with what it is of and then its state, so an entry is never stale, only unused.
     """
 
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self._entries: OrderedDict[Any, FlatIndex] = OrderedDict()
         self._lock = threading.Lock()
+
+    def known(self, key: Any) -> FlatIndex | None:
+        """The index of `key` if it is here."""
+        return self._entries.get(key)
 
     def get(self, key: Any, build: Callable[[], FlatIndex]) -> FlatIndex:
         """The index of `key`, built if it is not here."""
@@ -137,7 +160,7 @@ class IndexCache:
         index = build()
         with self._lock:
             # Older states of the same dataset will not be asked for again: reads are at the acknowledged version.
-            for stale in [old for old in self._entries if old[0] == key[0] and old[2:] == key[2:] and old[1] < key[1]]:
+            for stale in [old for old in self._entries if old[0] == key[0] and old[2:] == key[2:] and old[1] != key[1]]:
                 del self._entries[stale]
             self._entries[key] = index
             while len(self._entries) > 1 and sum(i.nbytes for i in self._entries.values()) > self.budget_bytes:

@@ -10,9 +10,18 @@ from sqlalchemy.orm import Session
 
 from registry.layout import Layout
 from registry.places import Place
-from registry.tables import BackfillRow, CanariesRow, GalleryRow, SegmentRow, StudyRow, TransformRow, VersionRow
+from registry.tables import (
+    BackfillRow,
+    CanariesRow,
+    GalleryRow,
+    IndexRow,
+    SegmentRow,
+    StudyRow,
+    TransformRow,
+    VersionRow,
+)
 
-__all__ = ["Inventory", "StoredDataset", "StoredFile", "inventory"]
+__all__ = ["Inventory", "StoredDataset", "StoredFile", "StoredIndexFiles", "inventory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +45,26 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredIndexFiles:
+    """The files of a search index over what `version` wrote into a gallery, and the digest over both.
+
+    What they hold follows from the vectors, so that nothing is lost with them but time.
+    """
+
+    paths: tuple[Path, Path]
+    gallery: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
     """All of it, at one moment."""
 
     galleries: frozenset[str]
     datasets: tuple[StoredDataset, ...]
     files: tuple[StoredFile, ...]
+    indexes: tuple[StoredIndexFiles, ...] = ()
 
 
 def inventory(session: Session, layout: Layout) -> Inventory:
@@ -61,6 +84,7 @@ def inventory(session: Session, layout: Layout) -> Inventory:
             *_studies(session, layout),
             *_orders(session, layout),
         ),
+        indexes=tuple(_indexes(session, layout)),
     )
 
 
@@ -114,3 +138,17 @@ def _studies(session: Session, layout: Layout) -> list[StoredFile]:
 def _orders(session: Session, layout: Layout) -> list[StoredFile]:
     rows = session.execute(select(BackfillRow.id, BackfillRow.digest).order_by(BackfillRow.created_at, BackfillRow.id))
     return [StoredFile(layout.order_of(id), "backfill", id, digest) for id, digest in rows]
+
+
+def _indexes(session: Session, layout: Layout) -> list[StoredIndexFiles]:
+    statement = (
+        select(IndexRow.id, IndexRow.digest, GalleryRow.name, VersionRow)
+        .join(SegmentRow, SegmentRow.id == IndexRow.segment_id)
+        .join(GalleryRow, GalleryRow.id == SegmentRow.gallery_id)
+        .join(VersionRow, VersionRow.id == SegmentRow.version_id)
+        .order_by(IndexRow.created_at, IndexRow.id)
+    )
+    return [
+        StoredIndexFiles(layout.index_of(id), name, writer.ref, digest)
+        for id, digest, name, writer in session.execute(statement)
+    ]

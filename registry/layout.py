@@ -56,9 +56,14 @@ class Layout:
         return self.root / "backfills"
 
     @property
+    def indexes(self) -> Path:
+        """Search indexes: two files for each."""
+        return self.root / "indexes"
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """All of them that hold files, in the home."""
-        return (self.root / "galleries", self.transforms, self.canaries, self.studies, self.backfills)
+        return (self.root / "galleries", self.transforms, self.canaries, self.studies, self.backfills, self.indexes)
 
     def items_of(self, gallery: str) -> Place:
         """The item columns of a gallery."""
@@ -87,6 +92,10 @@ class Layout:
     def order_of(self, backfill: str) -> Path:
         """The file of a backfill's order."""
         return self.backfills / f"{backfill}.arrow"
+
+    def index_of(self, id: str) -> tuple[Path, Path]:
+        """The files of an index: that of FAISS, and that of the rows which it covers."""
+        return self.indexes / f"{id}.faiss", self.indexes / f"{id}.rows"
 
     def canaries_of(self, version: str) -> Path:
         """The file of a version's canaries."""

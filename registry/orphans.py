@@ -69,11 +69,13 @@ def _stray(layout: Layout, found: Inventory) -> Iterator[Orphan]:
         else:
             yield from _if_old(folder, "folder of no gallery")
     known = {Place(stored.path) for stored in found.files}
+    known |= {Place(path) for index in found.indexes for path in index.paths}
     for held, what in (
         (layout.transforms, "file of no transform"),
         (layout.canaries, "file of no canaries"),
         (layout.studies, "file of no study"),
         (layout.backfills, "file of no backfill"),
+        (layout.indexes, "file of no index"),
     ):
         for stray in Place(held).entries():
             if stray not in known:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,18 +15,20 @@ from sqlalchemy.orm import Session
 
 from registry import calibration, scales
 from registry.batches import id_type
+from registry.calibration import Knots
 from registry.errors import Incompatible, InvalidInput
+from registry.filtering import Among, Where, wanted
 from registry.fingerprints import Fingerprint, check_fingerprint
 from registry.home import Home
 from registry.index import FlatIndex, empty_hits, merge, search_blocks
 from registry.refs import is_relative, prefix_of
 from registry.segments import Source, blocks, held_by, sources_of, through
-from registry.services import galleries, models, paths, transforms
+from registry.services import galleries, indexes, models, paths, transforms
 from registry.shortlist import rerank
 from registry.tables import GalleryRow
 from registry.threads import one_blas_thread
 from registry.transforms import Transform
-from registry.types import Hits, Path
+from registry.types import Hits, Path, Version
 from registry.vectors import Array, Metric, as_rows, check_finite
 
 __all__ = ["search"]
@@ -45,59 +48,169 @@ class Shortlist:
 def search(
     home: Home, gallery: str, queries: Any, *, version: str, k: int, allow_unmeasured: bool,
     shortlist: int | None = None, candidates: int | None = None, side: Mapping[str, Any] | None = None,
-    fingerprint: Fingerprint = None, calibrate: bool = True,
+    fingerprint: Fingerprint = None, calibrate: bool = True, where: Where | None = None,
 ) -> Hits:  # fmt: skip
     """The k closest items to each query; see `Registry.search`."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= _MOST_HITS:
         raise InvalidInput(f"k must be a whole number from 1 to {_MOST_HITS}, got {k!r}: scan the gallery for more")
     first = _shortlist(shortlist, candidates, int(k))
-    with home.database.reading() as session:
-        space = transforms.resolve_space(session, version)
-        dim, _, _ = transforms.space_facts(session, space)
-        _check_encoder(session, space, fingerprint)
-        row = galleries.gallery(session, gallery)
-        sides = _sides(session, side)
-        cells: dict[str, int | None] = {}
-        plans = _meeting(home, session, row, space, allow_unmeasured=allow_unmeasured, beside=sides, cells=cells)
-        by = {source.version: source.path for source, _, _ in plans}
-        mixed = sum(source.rows > 0 for source, _, _ in plans) > 1  # within one segment calibration changes no order
-        lines = scales.lines(home, session, by, cells) if calibrate and mixed else {}
-    _check_scores(gallery, plans)
-    rows = check_finite(as_rows(queries, dim=dim, what="queries"), what="queries")
+    plan = _planned(home, gallery, version, allow_unmeasured=allow_unmeasured, beside=side)
+    _check_encoder(plan, fingerprint)
+    sides = _sides(plan, side)
+    among = _among(home, plan, where)
+    rows = _checked(queries, plan.dim)
     for ref, given in sides.items():
         if len(given) != len(rows):
             raise InvalidInput(f"side has {len(given)} vectors by {ref} for {len(rows)} queries: give one for each")
-    best = empty_hits(len(rows), int(k), string_ids=row.id_type == "string")
-    for place, (source, query_side, compared) in enumerate(plans):
-        better = [s for s, _, _ in plans[:place]]
-        with one_blas_thread():  # the queries are few beside the gallery, and FAISS wants the cores right after
-            mapped = through(query_side, rows, side=sides.get(source.version))
-        ids, scores = _search_segment(home, source, better, mapped, int(k), compared, row.id_type, first)
-        if source.version in lines:
-            scores = calibration.apply(scores, *lines[source.version])
-        best = merge(best, (ids, scores))
-    return Hits(*best, path=by, calibrated=tuple(lines))
+    best = None
+    for place, (source, query_side, compared) in enumerate(plan.segments):
+        mapped = _mapped(query_side, rows, sides.get(source.version))
+        found = _search_segment(home, plan, place, mapped, int(k), compared, first, among)
+        if calibrate and source.version in plan.lines:
+            found = found[0], calibration.apply(found[1], *plan.lines[source.version])
+        best = found if best is None else merge(best, found)
+    if best is None:
+        best = empty_hits(len(rows), int(k), string_ids=plan.id_type == "string")
+    return Hits(*best, path=plan.paths, calibrated=tuple(plan.lines) if calibrate else ())
 
 
-def _check_encoder(session: Session, space: str, fingerprint: Fingerprint) -> None:
+def _checked(queries: Any, dim: int) -> Array:
+    """Queries (q, d) that can be compared. One alone, in the form that it is needed in, has little time to be looked at."""
+    if type(queries) is np.ndarray and queries.shape == (1, dim) and queries.dtype == np.float32:
+        row = np.ascontiguousarray(queries)
+        if 0 < row[0].dot(row[0]) < np.inf:
+            return row
+    return check_finite(as_rows(queries, dim=dim, what="queries"), what="queries")
+
+
+def _mapped(query_side: Sequence[Transform], rows: Array, side: Array | None) -> Array:
+    if not query_side:
+        return rows.astype(np.float32, copy=False)
+    with one_blas_thread():  # the queries are few beside the gallery, and FAISS wants the cores right after
+        return through(query_side, rows, side=side)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _SearchPlan:
+    """What the facts say of a search: which space the queries are in, and how each segment is searched.
+
+    `owner` is the version whose space, or a prefix of it, that is; None for a relative space. `beside` are the versions
+    that the same queries come by, too. `held[i]` are the items that segments before the i-th hold. `lines` are the
+    calibrations by version. It is `fixed` unless a segment lives in an engine where it may change at any time; `attached`
+    are the versions whose segments live in one.
+    """
+
+    space: str
+    dim: int
+    owner: Version | None
+    beside: Mapping[str, Version]
+    gallery: str
+    id_type: str
+    labels: tuple[str, ...]
+    items_version: int
+    segments: Sequence[_Plan]
+    held: Sequence[pa.Array | None]
+    paths: Mapping[str, Path]
+    lines: Mapping[str, Knots]
+    fixed: bool
+    attached: tuple[str, ...]
+
+
+def _planned(
+    home: Home, gallery: str, version: str, *, allow_unmeasured: bool, beside: Mapping[str, Any] | None
+) -> _SearchPlan:
+    """The plan of a search, kept while the facts do not change."""
+    if not isinstance(beside, Mapping | None):
+        raise InvalidInput(
+            f"side must map versions to the queries' vectors, such as {{'products/1': vectors}}, got {type(beside).__name__}"
+        )
+    refs = tuple(beside or ())
+
+    def find(*, indexed: bool = True) -> _SearchPlan:
+        with home.database.reading() as session:
+            return _plan(home, session, gallery, version, refs, allow_unmeasured=allow_unmeasured, indexed=indexed)
+
+    def found() -> _SearchPlan:
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # its index was replaced since the facts were read: they say by what
+            return find()
+        with contextlib.suppress(FileNotFoundError):
+            return find()
+        return find(indexed=False)
+
+    if not (isinstance(gallery, str) and isinstance(version, str) and all(isinstance(ref, str) for ref in refs)):
+        return find()  # which says what is wrong
+    return home.plans.get((gallery, version, bool(allow_unmeasured), refs), found, keep=lambda plan: plan.fixed)
+
+
+def _plan(
+    home: Home, session: Session, gallery: str, version: str, beside: Sequence[str], *, allow_unmeasured: bool, indexed: bool
+) -> _SearchPlan:  # fmt: skip
+    space = transforms.resolve_space(session, version)
+    dim, _, _ = transforms.space_facts(session, space)
+    cut = prefix_of(space)
+    owner = None if is_relative(space) else models.version(session, cut[0] if cut else space)
+    row = galleries.gallery(session, gallery)
+    sides = {ref: models.version(session, models.find(session, ref).ref) for ref in beside}
+    refs = {of.ref for of in sides.values()}
+    cells: dict[str, int | None] = {}
+    plans = _meeting(home, session, row, space, allow_unmeasured=allow_unmeasured, beside=refs, cells=cells)
+    _check_scores(gallery, plans)
+    by = {source.version: source.path for source, _, _ in plans}
+    mixed = sum(source.rows > 0 for source, _, _ in plans) > 1  # within one segment calibration changes no order
+    if indexed:
+        plans = _with_indexes(home, session, row, plans)
+    held: list[pa.Array | None] = [held_by([source for source, _, _ in plans[:place]]) for place in range(len(plans))]
+    return _SearchPlan(
+        space=space, dim=dim, owner=owner, beside=sides, gallery=gallery, id_type=row.id_type, labels=tuple(row.labels),
+        items_version=row.items_version, segments=plans, held=held, paths=by,
+        lines=scales.lines(home, session, by, cells) if mixed else {},
+        fixed=all(source.stored.state is not None for source, _, _ in plans),
+        attached=tuple(segment.version.ref for segment in row.segments if segment.backend is not None),
+    )  # fmt: skip
+
+
+def _with_indexes(home: Home, session: Session, row: GalleryRow, plans: Sequence[_Plan]) -> list[_Plan]:
+    """The same, with what searches by an index where the stored side needs no map and there is one."""
+    known = indexes.newest(session, row)
+    if not known:
+        return list(plans)
+    by_version = {segment.version.ref: known[segment.id] for segment in row.segments if segment.id in known}
+
+    def stored(source: Source) -> Source:
+        index = None if source.path.gallery else by_version.get(source.version)
+        return source if index is None else replace(source, stored=home.indexed(source.stored, index))
+
+    return [(stored(source), query_side, metric) for source, query_side, metric in plans]
+
+
+def _among(home: Home, plan: _SearchPlan, where: Where | None) -> Among | None:
+    """The items that a search is among; None for all."""
+    asked = wanted(where, plan.labels, plan.gallery)
+    if asked is None:
+        return None
+    if plan.attached:
+        raise InvalidInput(
+            f"{plan.gallery} has labels where {plan.attached[0]} is attached, by which a search cannot look: leave where out"
+        )
+    return home.filters.among(home.items(plan.gallery), plan.items_version, asked)
+
+
+def _check_encoder(plan: _SearchPlan, fingerprint: Fingerprint) -> None:
     """Hold the encoder of the queries to the version whose space, or a prefix of it, they are said to be of."""
     if fingerprint is None:
         return
-    if is_relative(space):
-        raise InvalidInput(f"{space} belongs to no one version: leave the fingerprint out")
-    cut = prefix_of(space)
-    check_fingerprint(models.version(session, cut[0] if cut else space), fingerprint)
+    if plan.owner is None:
+        raise InvalidInput(f"{plan.space} belongs to no one version: leave the fingerprint out")
+    check_fingerprint(plan.owner, fingerprint)
 
 
-def _sides(session: Session, side: Mapping[str, Any] | None) -> dict[str, Array]:
+def _sides(plan: _SearchPlan, side: Mapping[str, Any] | None) -> dict[str, Array]:
     """The queries as other versions embedded them, by the version's number."""
-    if not isinstance(side, Mapping | None):
-        raise InvalidInput(
-            f"side must map versions to the queries' vectors, such as {{'products/1': vectors}}, got {type(side).__name__}"
-        )
     found: dict[str, Array] = {}
     for ref, given in (side or {}).items():
-        version = models.find(session, ref)
+        version = plan.beside[ref]
         what = f"side by {version.ref}"
         found[version.ref] = check_finite(as_rows(given, dim=version.dim, what=what), what=what)
     return found
@@ -164,31 +277,29 @@ def _meeting(
 
 
 def _search_segment(
-    home: Home,
-    source: Source,
-    better: list[Source],
-    queries: Array,
-    k: int,
-    metric: Metric,
-    id_type: str,
-    shortlist: Shortlist | None,
-) -> tuple[Array, Array]:
+    home: Home, plan: _SearchPlan, place: int, queries: Array, k: int, metric: Metric, shortlist: Shortlist | None,
+    among: Among | None,
+) -> tuple[Array, Array]:  # fmt: skip
+    source, better = plan.segments[place][0], [s for s, _, _ in plan.segments[:place]]
     dim = queries.shape[1]
     if shortlist is not None and (metric == "l2" or shortlist.width >= dim):
         raise InvalidInput(
             f"a shortlist by {shortlist.width} dimensions needs a space of more, compared by cosine or dot: "
             f"{source.path.space} has {dim}, compared by {metric}"
         )
+    wanted_ids = None if among is None else among.ids
+    if shortlist is None and "search" in source.stored.capabilities and not source.path.gallery:
+        return source.stored.search(queries, k, metric=metric, without=plan.held[place], among=wanted_ids)
     width = dim if shortlist is None else shortlist.width
-    strings = id_type == "string"
-    if "search" in source.stored.capabilities and not source.chain and shortlist is None:
-        return source.stored.search(queries, k, metric=metric, without=held_by(better))
-    fixed = all(s.stored.state is not None for s in (source, *better))  # else there is nothing to keep an index by
-    if (source.rows * width * 4 > _CACHED_BYTES or not fixed) and shortlist is None:
-        return search_blocks(blocks(source, better, zeros=True), queries, k, metric, string_ids=strings)
-    key = (source.stored.state, source.path.gallery, tuple(s.stored.state for s in better), width)
-    build = partial(_build, source, better, width, metric)
-    index = home.indexes.get(key, build) if fixed else build()
+    strings = plan.id_type == "string"
+    rows = source.rows if wanted_ids is None else min(source.rows, len(wanted_ids))
+    if (rows * width * 4 > _CACHED_BYTES or not plan.fixed) and shortlist is None:
+        wanted_blocks = blocks(source, better, zeros=True, among=wanted_ids)
+        return search_blocks(wanted_blocks, queries, k, metric, string_ids=strings)
+    what = (plan.gallery, source.version, source.path.gallery, width, among and among.key)
+    key = (what, source.stored.state, tuple(s.stored.state for s in better))
+    build = partial(_build, source, better, width, metric, wanted_ids)
+    index = home.indexes.get(key, build) if plan.fixed else build()
     if not len(index.ids):
         return empty_hits(len(queries), k, string_ids=strings)
     if shortlist is None:
@@ -203,9 +314,9 @@ def _rows_of(source: Source, ids: Array) -> Array:
     return source.mapped(wanted, source.stored.take(wanted), zeros=True)
 
 
-def _build(source: Source, better: list[Source], width: int, metric: Metric) -> FlatIndex:
-    """An index of the first `width` dimensions of a segment's vectors."""
+def _build(source: Source, better: list[Source], width: int, metric: Metric, among: pa.Array | None) -> FlatIndex:
+    """An index of the first `width` dimensions of a segment's vectors, `among` some items if they are named."""
     index = FlatIndex(width, metric)
-    for ids, rows in blocks(source, better, zeros=True):
+    for ids, rows in blocks(source, better, zeros=True, among=among):
         index.add(ids, rows[:, :width])
     return index

@@ -97,15 +97,18 @@ def _by_quality(source: Source) -> tuple[bool, float, int]:
 
 
 def blocks(
-    source: Source, better: Sequence[Source], rows: int = BLOCK_ROWS, *, zeros: bool = False
-) -> Iterator[tuple[Array, Array]]:
+    source: Source, better: Sequence[Source], rows: int = BLOCK_ROWS, *, zeros: bool = False,
+    among: pa.Array | None = None,
+) -> Iterator[tuple[Array, Array]]:  # fmt: skip
     """(ids, mapped rows) of a segment, without the items that a better segment holds: an item counts once.
+
+    With `among` only of these items.
 
     A search admits `zeros`: an item that a map leaves without direction is close to nothing, and the rest is found.
     """
     without = held_by(better)
     for ids, block in source.stored.blocks(rows):
-        kept = chosen(ids, without=without, among=None)
+        kept = chosen(ids, without=without, among=among)
         if kept is not None and not kept.all():
             ids, block = ids.filter(pa.array(kept)), block[kept]
         if len(ids):

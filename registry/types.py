@@ -42,6 +42,7 @@ __all__ = [
     "Gallery",
     "Group",
     "Hits",
+    "IndexInfo",
     "Item",
     "Matrix",
     "Model",
@@ -337,6 +338,33 @@ class Hits:
         """The same as a frame. Needs pandas."""
         found: pandas.DataFrame = self.to_arrow().to_pandas()
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """A search index over what a version stored in a gallery.
+
+    It covers `rows`, of the `rows_now` that are stored; the others are searched exactly beside it. `recall` is the share
+    of the exact `k` nearest that it found for `queries` rows that were held out, 1 less the loss. `bytes` are of its
+    files, `exact_bytes` of the same vectors as float32. `settings` are those that it was built with, among them
+    `ef_search` or `nprobe` as it was tuned, and the `target` that it was tuned for. It took `seconds` to build.
+    """
+
+    id: str
+    gallery: str
+    version: str
+    kind: str
+    compression: str
+    settings: Mapping[str, Any]
+    rows: int
+    rows_now: int
+    bytes: int
+    exact_bytes: int
+    recall: float
+    k: int
+    queries: int
+    seconds: float
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -671,6 +699,8 @@ Action = Literal[
     "gallery.preview_url",
     "gallery.previewed",
     "gallery.segment_dropped",
+    "index.built",
+    "index.dropped",
     "token.created",
     "token.revoked",
     "transform.added",

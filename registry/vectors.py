@@ -80,6 +80,9 @@ def normalize(rows: Array) -> Array:
         else:
             unit = x / np.float32(length)
         return unit
+    if len(x) == 1 and _SMALL < (length := np.sqrt(x[0].dot(x[0]))) < np.inf:
+        alone: Array = x / length
+        return alone
     lengths = np.sqrt(np.einsum("ij,ij->i", x, x))
     if not ((lengths > _SMALL) & (lengths < np.inf)).all():
         # The square of 1e20 overflows float32 and that of 1e-23 is zero; double precision costs three times as much.

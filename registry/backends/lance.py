@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from registry.backends.base import BLOCK_ROWS, Backend, Capability
@@ -25,7 +26,7 @@ class LanceBackend(Backend):
         super().__init__(gallery, version, id_type)
         self.dataset = dataset
         self.lance_version = lance_version
-        self._acknowledged = acknowledged
+        self.acknowledged = acknowledged
 
     @property
     def state(self) -> Hashable:
@@ -34,7 +35,7 @@ class LanceBackend(Backend):
 
     def check(self) -> None:
         """See `Dataset.check_rows`."""
-        self.dataset.check_rows(self.lance_version, self._acknowledged)
+        self.dataset.check_rows(self.lance_version, self.acknowledged)
 
     def count(self) -> int:
         """How many rows the dataset has at its version."""
@@ -48,6 +49,22 @@ class LanceBackend(Backend):
         """Batches as Lance reads them."""
         for batch in self.dataset.batches(self.lance_version, ["id", "vector"], rows):
             yield batch.column("id"), vectors_of(batch.column("vector"))
+
+    def addressed_blocks(
+        self, rows: int = BLOCK_ROWS, *, fragments: Sequence[int] | None = None
+    ) -> Iterator[tuple[pa.Array, Array, Array]]:
+        """Ids, vectors and addresses of rows, of some `fragments` if they are named; see `Dataset.addressed`."""
+        for batch, addresses in self.dataset.addressed(self.lance_version, ["id", "vector"], rows, fragments=fragments):
+            yield batch.column("id"), vectors_of(batch.column("vector")), addresses
+
+    def addresses(self, fragment: int) -> Array:
+        """The addresses (m,) of the rows of one fragment."""
+        found = [a for _, a in self.dataset.addressed(self.lance_version, [], BLOCK_ROWS, fragments=[fragment])]
+        return np.concatenate(found) if found else np.empty(0, dtype=np.uint64)
+
+    def fragments(self) -> dict[int, tuple[str, int]]:
+        """See `Dataset.fragments`."""
+        return self.dataset.fragments(self.lance_version)
 
     def rows(self, places: Array) -> Array:
         """Rows by their number."""

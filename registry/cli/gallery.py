@@ -10,6 +10,7 @@ import click
 from registry.cli import files
 from registry.cli.attach import attach, detach
 from registry.cli.context import Context, pass_context
+from registry.cli.index import index
 from registry.cli.items import items, preview_url, previews
 from registry.cli.segments import drop_segment
 from registry.errors import InvalidInput
@@ -23,7 +24,7 @@ def command() -> None:
     """Create galleries, append vectors, search."""
 
 
-for shown in (items, previews, preview_url, attach, detach, drop_segment):
+for shown in (items, previews, preview_url, attach, detach, drop_segment, index):
     command.add_command(shown)
 
 
@@ -168,17 +169,23 @@ def _append_encoded(
     show_default=True,
     help="Make scores of several versions comparable before they are merged.",
 )
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="Among the items with this label alone. Repeated: any of the values of a column, and all of the columns.",
+)
 @pass_context
 def search(
     context: Context, name: str, version: str, queries: Path, k: int, allow_unmeasured: bool,
-    shortlist: int | None, candidates: int | None, side: tuple[str, ...], calibrate: bool,
+    shortlist: int | None, candidates: int | None, side: tuple[str, ...], calibrate: bool, where: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Find the items of gallery NAME that are closest to each query, whichever version stored them."""
     beside = {ref: files.matrix(Path(file)) for ref, file in files.pairs(side, "--side").items()}
     with context.open() as reg:
         hits = reg.search(
             name, files.matrix(queries), version=version, k=k, allow_unmeasured=allow_unmeasured,
-            shortlist=shortlist, candidates=candidates, side=beside, calibrate=calibrate,
+            shortlist=shortlist, candidates=candidates, side=beside, calibrate=calibrate, where=_where(where),
         )  # fmt: skip
     found = [
         [(id, score) for id, score in zip(ids, scores, strict=True) if score > float("-inf")]
@@ -214,6 +221,16 @@ def delete(context: Context, name: str, ids: tuple[str, ...], yes: bool, dry_run
         count = reg.delete(name, items)
     if not context.report({"gallery": name, "deleted": count}):
         click.echo(f"deleted {count} items from {name}")
+
+
+def _where(given: tuple[str, ...]) -> dict[str, list[str]] | None:
+    found: dict[str, list[str]] = {}
+    for text in given:
+        column, sign, value = text.partition("=")
+        if not sign or not column:
+            raise click.UsageError(f"--where is COLUMN=VALUE, such as class=shoe, got {text!r:.80}")
+        found.setdefault(column, []).append(value)
+    return found or None
 
 
 def _whole(ids: tuple[str, ...]) -> list[int]:

@@ -94,7 +94,9 @@ def test_back_to_an_earlier_release_and_up_again(home, database_url, rows, revis
         assert {name: without(columns, reg._home.database, name) for name, columns in lost.items()} == kept
         assert ({c.who for c in reg.changes()} == {None}) == ("changes" in lost)
         gallery = reg.gallery("b")
-        assert ((gallery.preview, gallery.previews, gallery.preview_url) == (None, 0, None)) == (PREVIEWS <= lost["galleries"])
+        assert ((gallery.preview, gallery.previews, gallery.preview_url) == (None, 0, None)) == (
+            lost["galleries"] >= PREVIEWS
+        )
         assert (reg.studies() == reg.encoder_checks() == []) == ("studies" in NEWER[revision])
         assert reg.version("m@live").ref == "m/2"
         assert len(reg.search("b", rows(1, 4), version="m/1", k=3).ids[0]) == 3

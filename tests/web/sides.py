@@ -106,6 +106,9 @@ def filled(registry) -> tuple[Side, Side]:
         turn, source=f"{opened.model}/2", target=f"{covert.model}/1", run_id=covert.ids["bridge"]
     ).id
     registry.register_version(opened.model, dim=4, parent=f"{covert.model}/1")
+    for side in (opened, covert):
+        side.ids["index"] = registry.build_index(side.shelf, f"{side.model}/2").id
+    covert.ids["index-there"] = registry.build_index(opened.shelf, f"{covert.model}/2").id
     registry.add_webhook(covert.hook, "https://93.184.215.14/covertpath")
     for benchmark in (opened.bench, covert.bench):  # the newest evidence of the open pair is of the covert benchmark
         registry.evaluate(benchmark)

@@ -86,6 +86,8 @@ CALLS = {
     "api.changes": [lambda s: "/api/v1/changes"],
     "api.galleries": [lambda s: "/api/v1/galleries", lambda s: "/api/v1/galleries?limit=1"],
     "api.gallery": [lambda s: f"/api/v1/galleries/{s.bench}"],
+    "api.indexes": [lambda s: "/api/v1/indexes"],
+    "api.gallery_indexes": [lambda s: f"/api/v1/galleries/{s.shelf}/indexes"],
     "api.items": [lambda s: at(f"/api/v1/galleries/{s.shelf}/items", previews="true")],
     "api.item": [lambda s: at(f"/api/v1/galleries/{s.bench}/item", id=s.items(s.bench)[0])],
     "api.models": [lambda s: "/api/v1/models", lambda s: "/api/v1/models?limit=1"],

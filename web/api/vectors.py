@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Literal
@@ -63,6 +64,9 @@ class Search(Query):
     candidates: int | None = None
     fingerprint: str | None = None
     calibrate: bool = True
+    where: str | None = Field(
+        None, max_length=2000, description='label columns and their values, as JSON: {"class": ["shoe", "boot"]}'
+    )
 
 
 class Conversion(Query):
@@ -188,6 +192,7 @@ def search(path: GalleryPath, query: Search, raw: Arrow) -> Response:
         path.name, given["query"], version=query.version, k=query.k, allow_unmeasured=query.allow_unmeasured,
         shortlist=query.shortlist, candidates=query.candidates, side=side or None, fingerprint=query.fingerprint,
         calibrate=query.calibrate,
+        where=None if query.where is None else _where(query.where),
     )  # fmt: skip
     return Response(b"".join(_hits(hits)), mimetype=wire.ARROW)
 
@@ -206,6 +211,16 @@ def convert(query: Conversion, raw: Arrow) -> Response:
         (_record(schema, wire.vectors(found[i : i + size], query.dtype)), {}) for i in range(0, len(found), size)
     )
     return Response(transfers.stream(wire.write(schema, parts)), mimetype=wire.ARROW)
+
+
+def _where(text: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f'where is no JSON: {error!s:.80}; write it like {{"class": "shoe"}}') from error
+    if not isinstance(found, dict):
+        raise InvalidInput(f'where maps label columns to values, as {{"class": "shoe"}}, got {found!r:.80}')
+    return found
 
 
 def _may_read(gallery: str, into: str) -> None:

@@ -8,6 +8,7 @@ from web.pages import (  # noqa: F401
     compare,
     galleries,
     home,
+    indexes,
     maps,
     matrix,
     models,

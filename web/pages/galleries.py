@@ -15,6 +15,7 @@ from registry.types import Gallery, Item, Page
 from web import looks, policy, queries, readings, stored, visible
 from web.access import Caller, caller
 from web.current import current_registry
+from web.pages import indexes
 from web.pages.base import blueprint, render
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def gallery(name: str) -> Response:
         held = readers.stored(session, name, among=who.models)
         shown = held[:_SEGMENTS_SHOWN]
         reading = readers.readers(session, registry.graph(session), shown, limit=_READERS_SHOWN, among=who.models)
+        indexed = indexes.rows(session, who, name, shown)
     label, value = _wanted(found)
     page = _items(registry, found, label, value)
     items = visible.items(who, page.items)
@@ -76,6 +78,8 @@ def gallery(name: str) -> Response:
             held=held,
             shown=shown,
             bars=stored.bars(found.segments),
+            indexed=indexed,
+            may_build=who.role != "reader",
             reading=readings.rows(reading.readers, shown, who),
             more=reading.more,
             way=readings.way,
