@@ -49,7 +49,7 @@ class Plans:
             else "PRAGMA data_version"
         )
 
-    def get(self, question: Hashable, find: Callable[[], T], *, keep: Callable[[T], bool]) -> T:
+    def get(self, question: Hashable, find: Callable[[], T], *, keep: Callable[[T], bool] | None = None) -> T:
         """The answer to `question`, found anew by `find` unless it is known for the facts as they are now.
 
         What `keep` says no to may change while the facts do not, and is found anew each time.
@@ -60,7 +60,7 @@ class Plans:
             known: T = kept[1]
             return known
         found = find()
-        if not keep(found):
+        if keep is not None and not keep(found):
             return found
         with self._lock:
             self._found[question] = state, found
