@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from contextlib import contextmanager
 from itertools import count
 
 import httpx
+import numpy as np
 import pytest
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+from registry import connect, doctor, stores
+from registry.checking import check
+from registry.database import Database, address_in
+from registry.layout import Layout
+from tests.registry.test_processes import vector
 
 _NUMBERS = count(1)
 SECRET = "sekret-of-the-store"  # noqa: S105 - a test's
@@ -86,3 +94,41 @@ def store():
 def address(store):
     """An address that holds nothing."""
     return f"s3://bucket/galleries/{next(_NUMBERS)}"
+
+
+@pytest.fixture(scope="session")
+def undecided(tmp_path_factory):
+    """A home with a database that nobody opened yet; to copy it is faster than to migrate one."""
+    home = tmp_path_factory.mktemp("undecided") / "home"
+    home.mkdir()
+    database = Database(address_in(home / "registry.db"))
+    database.ensure()
+    database.close()
+    return home
+
+
+@pytest.fixture
+def far(home, address, undecided):
+    """An empty registry whose galleries are in the store, with a version and a gallery."""
+    shutil.copytree(undecided, home)
+    with connect(home, galleries=address) as reg:
+        reg.register_version("m", dim=4)
+        reg.create_gallery("g")
+        yield reg
+
+
+def put(reg, ids):
+    return reg.append("g", version="m/1", ids=ids, vectors=np.stack([vector(id) for id in ids]))
+
+
+def opened(home):
+    """The layout and the database of a home."""
+    database = Database(address_in(home / "registry.db"))
+    return Layout(home, stores.remembered(database, home, None)), database
+
+
+def problems(home):
+    layout, database = opened(home)
+    found = [*check(database, layout), *doctor.examine(layout, database)[0]]
+    database.close()
+    return [f"{f.what}: {f.found}" for f in found if f.level == "problem"]

@@ -1,69 +1,23 @@
-"""Galleries in an object store: the same answers as in a folder, whoever writes at once, is killed, or is not let in."""
+"""Galleries in an object store: the same answers as in a folder, and the address is remembered."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import numpy as np
 import pytest
 
-from registry import connect, doctor, gallery, orphans, places, stores
+from registry import connect, doctor, gallery, orphans, stores
 from registry.backup import backup, restore
-from registry.checking import check
-from registry.database import Database, address_in
-from registry.errors import AlreadyExists, CorruptFile, InvalidInput, Unavailable
-from registry.layout import Layout
+from registry.errors import AlreadyExists, CorruptFile, InvalidInput
 from registry.places import Place
-from tests.registry.conftest import SECRET
-from tests.registry.test_processes import BATCH, SPAWN, append_and_die, append_forever, stored, vector, work
+from tests.registry.conftest import opened, problems, put
+from tests.registry.test_processes import stored
+from web import create_app
+from web.current import registry_of
 
 pytestmark = pytest.mark.embedded
-
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
-
-
-@pytest.fixture(scope="module")
-def undecided(tmp_path_factory):
-    """A home with a database that nobody opened yet; to copy it is faster than to migrate one."""
-    home = tmp_path_factory.mktemp("undecided") / "home"
-    home.mkdir()
-    database = Database(address_in(home / "registry.db"))
-    database.ensure()
-    database.close()
-    return home
-
-
-@pytest.fixture
-def far(home, address, undecided):
-    """An empty registry whose galleries are in the store, with a version and a gallery."""
-    shutil.copytree(undecided, home)
-    with connect(home, galleries=address) as reg:
-        reg.register_version("m", dim=4)
-        reg.create_gallery("g")
-        yield reg
-
-
-def put(reg, ids):
-    return reg.append("g", version="m/1", ids=ids, vectors=np.stack([vector(id) for id in ids]))
-
-
-def opened(home):
-    """The layout and the database of a home."""
-    database = Database(address_in(home / "registry.db"))
-    return Layout(home, stores.remembered(database, home, None)), database
-
-
-def problems(home):
-    layout, database = opened(home)
-    found = [*check(database, layout), *doctor.examine(layout, database)[0]]
-    database.close()
-    return [f"{f.what}: {f.found}" for f in found if f.level == "problem"]
 
 
 def test_everything_is_as_in_a_folder(tmp_path, address, rows):
@@ -154,6 +108,9 @@ def test_the_command_line(samespace, tmp_path, address, monkeypatch):
     assert "SAMESPACE_GALLERIES" in samespace("--home", home, "doctor").output
     monkeypatch.setenv("SAMESPACE_GALLERIES", "s3://key:pa55word@bucket/p")
     assert "pa55word" not in samespace("--home", home, "doctor", code=1).output
+    app = create_app(home, galleries=address)
+    assert app.test_client().get("/api/v1/versions/m/1", base_url="http://localhost").json["dim"] == 4
+    registry_of(app).close()
 
 
 def test_backups_go_from_anywhere_to_anywhere(far, home, address, tmp_path):
@@ -221,122 +178,24 @@ def test_checks_and_what_was_left_behind(far, home, address, monkeypatch):
     database.close()
 
 
-def test_processes_write_at_once(far, home):
-    far.register_version("line", dim=4)
-    gate, results = SPAWN.Barrier(2), SPAWN.Queue()
-    processes = [SPAWN.Process(target=work, args=(home, n, gate, results, 2)) for n in range(2)]
-    for process in processes:
-        process.start()
-    done = [results.get(timeout=200) for _ in processes]
-    for process in processes:
-        process.join()
-    assert [d for d in done if isinstance(d, str)] == []
-    expected = {id for mine, _, _ in done for id in mine} | {f"shared-{t}-{i}" for t in range(2) for i in range(BATCH)}
-    assert set(stored(far)) == expected
-    assert sorted(turn for _, won, _ in done for turn in won) == [0, 1]
-    assert problems(home) == []
-
-
-def test_a_killed_writer_loses_nothing_and_leaves_no_half(far, home):
-    rng, there, start = np.random.default_rng(0), set(), 0
-    for _ in range(2):
-        heard, said = SPAWN.Pipe(duplex=False)
-        process = SPAWN.Process(target=append_forever, args=(home, start, said))
-        process.start()
-        said.close()
-        assert heard.poll(30)
-        time.sleep(rng.uniform(0, 0.3))
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        acknowledged = set()
-        while True:
-            try:
-                what, n = heard.recv()
-            except EOFError:
-                break
-            (acknowledged.add if what == "stored" else acknowledged.discard)(n)
-        batches = [int(id[1:].split("-")[0]) for id in stored(far)]
-        assert all(batches.count(n) == BATCH for n in batches)
-        last = max([start, *acknowledged])
-        assert {n for n in acknowledged if n != last} <= set(batches) <= there | acknowledged | {last, last + 1}
-        there, start = set(batches), last + 2
-        assert put(far, [f"b{start + 1000}-0"]) == 1  # the next writer rolls back whatever was begun
-        assert far.delete("g", [f"b{start + 1000}-0"]) == 1
-    assert problems(home) == []
-
-
-def test_killed_right_after_it_published(far, home):
+def test_small_files_are_merged_and_old_states_go(far, home, monkeypatch):
+    monkeypatch.setattr(gallery, "_SMALL_FILES", 3)
     put(far, ["a"])
-    process = SPAWN.Process(target=append_and_die, args=(home, "publish"))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    assert sorted(stored(far)) == ["a"]
-    put(far, ["x", "c"])
-    assert sorted(stored(far)) == ["a", "c", "x"]
-
-
-def calls(reg):
-    return {
-        "append": lambda: put(reg, ["new"]),
-        "delete": lambda: reg.delete("g", ["a"]),
-        "fetch": lambda: reg.fetch("g", ids=["a"], into="m/1"),
-        "scan": lambda: list(reg.scan("g", into="m/1")),
-        "search": lambda: reg.search("g", np.ones((1, 4)), version="m/1"),
-    }
-
-
-@pytest.mark.parametrize(("status", "says"), [(403, "refused the credentials"), (503, "cannot be reached")])
-def test_a_store_that_does_not_answer(far, home, store, status, says, monkeypatch):
-    monkeypatch.setattr(places, "_RETRIES", 0)
-    put(far, ["a"])
-    with connect(home) as fresh:  # which has nothing in memory
-        for name, call in calls(fresh).items():
-            with store.answering(status), pytest.raises(Unavailable, match=says) as refused:
-                call()
-            message = str(refused.value)
-            assert SECRET not in message and "\n" not in message, name
-        assert fresh.gallery("g").items == 1 and fresh.versions()  # facts need no store
-        with store.answering(status):
-            assert any("storage: " in line and says in line for line in problems(home))
-        assert sorted(stored(fresh)) == ["a"]
-        put(fresh, ["b"])
-    assert sorted(stored(far)) == ["a", "b"]
+    early = far.scan("g", into="m/1")
+    for n in range(5):
+        put(far, [f"i{n}"])
+    layout, database = opened(home)
+    segment, version = layout.segment_of("g", "m/1"), far.gallery("g").segments[0].lance_version
+    assert len(far._home.segment("g", "m/1").at(version).get_fragments()) < 6
+    assert [id for block in early for id in block.ids] == ["a"]  # whoever began to read goes on
+    before = len((segment / "_versions").files())
+    monkeypatch.setattr(gallery, "KEPT_FOR", timedelta(0))
+    for n in range(5, 8):
+        put(far, [f"i{n}"])
+    assert len((segment / "_versions").files()) < before
+    assert sorted(stored(far)) == ["a", *(f"i{n}" for n in range(8))]
     assert problems(home) == []
-
-
-def test_a_store_that_breaks_off_in_the_middle_of_an_append(far, home, store, monkeypatch):
-    put(far, ["a"])
-    real = gallery.Dataset._committed
-    for n, after in enumerate((False, True)):
-
-        def breaking(*args, after=after):
-            done = real(*args) if after else None
-            store.status = 503
-            return done or real(*args)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(gallery.Dataset, "_committed", breaking)
-            with pytest.raises(Unavailable):
-                put(far, [f"lost{n}"])
-        store.status = None
-        assert sorted(stored(far)) == ["a"]
-    put(far, ["lost0", "b"])
-    assert sorted(stored(far)) == ["a", "b", "lost0"]
-    assert problems(home) == []
-
-
-def test_places_that_cannot_be_claimed(home, store, address, monkeypatch):
-    with pytest.raises(Unavailable, match="no such bucket"):
-        connect(home, galleries="s3://nowhere/galleries")
-    with store.answering(403), pytest.raises(Unavailable, match="refused the credentials"):
-        connect(home, galleries=address)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
-        with pytest.raises(Unavailable, match="cannot be reached"):
-            connect(home, galleries=address)
-    monkeypatch.undo()
+    database.close()
 
 
 def test_no_more_is_asked_than_is_needed(far, home, store, rows):
