@@ -10,6 +10,7 @@ import click
 from registry.cli import files
 from registry.cli.attach import attach, detach
 from registry.cli.context import Context, pass_context
+from registry.cli.export import export
 from registry.cli.items import items, preview_url, previews
 from registry.errors import InvalidInput
 
@@ -22,7 +23,7 @@ def command() -> None:
     """Create galleries, append vectors, search."""
 
 
-for shown in (items, previews, preview_url, attach, detach):
+for shown in (items, previews, preview_url, attach, detach, export):
     command.add_command(shown)
 
 
