@@ -15,7 +15,7 @@ from registry.backends.tables import Table
 from registry.index import empty_hits
 from registry.vectors import Array, Metric
 
-__all__ = ["Distance", "Nearest"]
+__all__ = ["Distance", "Nearest", "literal"]
 
 _OPERATORS: Mapping[str, str] = {"cosine": "<=>", "dot": "<#>", "l2": "<->"}
 _QUERIES_AT_ONCE = 256
@@ -105,7 +105,7 @@ class Nearest:
         statement = self._statement()
         for start in range(0, len(which), _QUERIES_AT_ONCE):
             part = which[start : start + _QUERIES_AT_ONCE]
-            given = {"queries": [_text(queries[q]) for q in part], "without": self.without, "among": self.among}
+            given = {"queries": [literal(queries[q]) for q in part], "without": self.without, "among": self.among}
             found = connection.cursor().execute(statement, given, binary=True).fetchall()
             if not found:
                 continue
@@ -118,6 +118,10 @@ class Nearest:
             at = part[numbers[there]], place
             ids[at] = np.array([found[i][1] for i in there], dtype=ids.dtype)
             scores[at] = self.distance.scores(distances[there])
+
+    def explained(self) -> sql.Composed:
+        """What asks PostgreSQL how it would search."""
+        return sql.SQL("EXPLAIN {}").format(self._statement())
 
     def _statement(self) -> sql.Composed:
         """All queries in one statement: PostgreSQL looks the index up for each."""
@@ -145,5 +149,6 @@ class Nearest:
         return sql.SQL(" AND ").join(parts)
 
 
-def _text(query: Array) -> str:
+def literal(query: Array) -> str:
+    """A query (d,) as pgvector reads it."""
     return "[" + ",".join(map(repr, query.tolist())) + "]"

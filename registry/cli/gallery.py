@@ -10,6 +10,7 @@ import click
 from registry.cli import files
 from registry.cli.attach import attach, detach
 from registry.cli.context import Context, pass_context
+from registry.cli.export import export
 from registry.cli.index import index
 from registry.cli.items import items, preview_url, previews
 from registry.cli.segments import drop_segment
@@ -24,7 +25,7 @@ def command() -> None:
     """Create galleries, append vectors, search."""
 
 
-for shown in (items, previews, preview_url, attach, detach, drop_segment, index):
+for shown in (items, previews, preview_url, attach, detach, export, drop_segment, index):
     command.add_command(shown)
 
 

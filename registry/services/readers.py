@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.orm import Session
@@ -13,6 +14,7 @@ from registry.refs import is_relative, prefix_of
 from registry.services import models, pages
 from registry.services.current import ALIASES
 from registry.services.evidence import RANKING_METRIC, release_order
+from registry.services.galleries import to_segment
 from registry.services.paths import best_meetings
 from registry.tables import EvaluationRow, GalleryRow, ModelRow, SegmentRow, TransformRow, VersionRow
 from registry.types import Model, Path
@@ -24,7 +26,10 @@ _MEASURED, _LINKED = 60, 200  # versions that are looked at: those measured last
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A segment: the vectors that a version, by row id too, stored; `lance_version` is the state that counts."""
+    """A segment: the vectors that a version, by row id too, stored; `lance_version` is the state that counts.
+
+    `capabilities` are those of an engine that had them before, of the kind `backend`; see `Segment`.
+    """
 
     version: str
     id: int
@@ -33,6 +38,9 @@ class Stored:
     dim: int
     metric: str
     dtype: str
+    backend: str = "lance"
+    where: str | None = None
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ def stored(session: Session, gallery: str, *, among: Collection[str] | None = No
     query = (
         select(
             ModelRow.name, VersionRow.number, VersionRow.id, SegmentRow.rows, SegmentRow.lance_version, VersionRow.dim,
-            VersionRow.metric, VersionRow.dtype,
+            VersionRow.metric, VersionRow.dtype, SegmentRow.backend,
         )
         .select_from(SegmentRow)
         .join(GalleryRow, GalleryRow.id == SegmentRow.gallery_id)
@@ -72,10 +80,16 @@ def stored(session: Session, gallery: str, *, among: Collection[str] | None = No
         .order_by(SegmentRow.rows.desc(), SegmentRow.id)
     )  # fmt: skip
     return [
-        Stored(f"{name}/{number}", id, rows, state, dim, metric, dtype)
-        for name, number, id, rows, state, dim, metric, dtype in session.execute(query)
+        Stored(f"{name}/{number}", id, rows, state, dim, metric, dtype, *_place(f"{name}/{number}", backend))
+        for name, number, id, rows, state, dim, metric, dtype, backend in session.execute(query)
         if among is None or name in among
     ]
+
+
+def _place(version: str, backend: Mapping[str, Any] | None) -> tuple[str, str | None, tuple[str, ...]]:
+    """What keeps a segment, where, and what it does itself."""
+    found = to_segment(version, 0, 0, backend)
+    return found.backend, found.where, found.capabilities
 
 
 def readers(

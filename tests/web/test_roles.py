@@ -16,7 +16,15 @@ READS = {  # what a reader may send a body to
     "/api/v1/galleries/{name}/previews/fetch",
     "/api/v1/convert",
 }
-ADMIN = {"/api/v1/tokens", "/api/v1/tokens/{name}", "/api/v1/webhooks", "/api/v1/webhooks/{name}", "/api/v1/deliveries"}
+ADMIN = {
+    "/api/v1/tokens",
+    "/api/v1/tokens/{name}",
+    "/api/v1/webhooks",
+    "/api/v1/webhooks/{name}",
+    "/api/v1/deliveries",
+    "/api/v1/galleries/{name}/attach",
+    "/api/v1/galleries/{name}/detach",
+}
 PATHS = {"model": "shoes", "number": "1", "alias": "live", "name": "open", "id": "prefix-0"}
 REF = {"ref": "shoes/1", "version": "shoes/1", "source": "shoes/2", "target": "shoes/1", "into": "shoes/1"}
 
@@ -89,7 +97,7 @@ JSON = {
     "NewVersion": {"dim": 4}, "Alias": {"number": 1}, "NewTag": {"key": "a", "value": "b"}, "NewGallery": {"name": "new"},
     "NewAnchors": {"name": "new", "gallery": "open", "ids": [1, 2]}, "Measure": {"benchmark": "open"},
     "NewStudy": {"old": "shoes/1", "new": "shoes/2", "benchmark": "open"},
-    "NewCheck": {"deviation": 0, "tolerance": 0.01, "worst": "a"}, "PreviewUrl": {"url": None}, "NewToken": {"name": "new"}, "NewWebhook": {"name": "new", "url": "https://example.org/"},
+    "NewCheck": {"deviation": 0, "tolerance": 0.01, "worst": "a"}, "PreviewUrl": {"url": None}, "Attach": {"version": "shoes/1", "again": True}, "Detach": {"version": "shoes/1"}, "NewToken": {"name": "new"}, "NewWebhook": {"name": "new", "url": "https://example.org/"},
 }  # fmt: skip
 
 
