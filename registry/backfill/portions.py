@@ -163,6 +163,7 @@ def _stored(
     segment.rows += len(kept)
     row.written_version = marks.publish(batch.table.select(["id"]).schema, row.written_version)
     row.written += len(kept)
+    session.flush()  # a segment that is new knows its version from then on
     record(session, "gallery.appended", gallery.name, {"version": row.version.ref, "rows": len(kept), "backfill": id})
     return _moved(session, row, portion, pace, seen=_place(row, gallery).states if is_alone else None)
 
