@@ -80,10 +80,10 @@ def normalize(rows: Array) -> Array:
         else:
             unit = x / np.float32(length)
         return unit
-    if len(x) == 1 and _SMALL < (length := np.sqrt(x[0].dot(x[0]))) < np.inf:
-        alone: Array = x / length
-        return alone
     lengths = np.sqrt(np.einsum("ij,ij->i", x, x))
+    if len(x) == 1 and _SMALL < lengths[0] < np.inf:  # a search for one query has little time
+        alone: Array = x / lengths[0]
+        return alone
     if not ((lengths > _SMALL) & (lengths < np.inf)).all():
         # The square of 1e20 overflows float32 and that of 1e-23 is zero; double precision costs three times as much.
         lengths = np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float64))
