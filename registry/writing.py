@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from registry.backends.opening import told
 from registry.batches import Batch, Target, checked, id_column, refuse_twice, segment_schema
+from registry.elsewhere import new_items, refuse_attached, refuse_elsewhere, refuse_other_labels
 from registry.errors import AlreadyExists, InvalidInput, NotFound
 from registry.fingerprints import Fingerprint, check_fingerprint
 from registry.gallery import Dataset
@@ -22,7 +22,7 @@ from registry.members import members_of
 from registry.services import backfills, galleries, models, operations
 from registry.services.audit import record
 from registry.staging import Staging, staging
-from registry.tables import BackfillRow, GalleryRow, SegmentRow, VersionRow
+from registry.tables import BackfillRow, GalleryRow, SegmentRow
 from registry.vectors import Array
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "delete",
     "digest",
     "known_ids",
-    "refuse_attached",
     "refuse_stored",
     "require_known",
 ]
@@ -156,7 +155,7 @@ def delete(home: Home, gallery: str, ids: Sequence[Any] | Array, *, key: str | N
         if (before := operations.result(session, once)) is not None:
             return int(before)
         count = 0
-        _refuse_elsewhere(home, row, gone)
+        refuse_elsewhere(home, row, gone)
         if row.items_version:
             for segment in row.segments:
                 _remove(home, row, segment, gone)
@@ -170,26 +169,6 @@ def delete(home: Home, gallery: str, ids: Sequence[Any] | Array, *, key: str | N
             record(session, "gallery.deleted", gallery, {"items": count})
         operations.note(session, once, count)
         return count
-
-
-def refuse_attached(row: GalleryRow, writer: VersionRow) -> None:
-    """Raise `InvalidInput` if vectors of this version are attached to the gallery: samespace never writes them."""
-    at = next((s.backend for s in row.segments if s.version_id == writer.id and s.backend is not None), None)
-    if at is not None:
-        raise InvalidInput(
-            f"{row.name} reads {writer.ref} from {told(at).name}, which samespace never writes: add the vectors there, or "
-            "append those of another version"
-        )
-
-
-def _refuse_elsewhere(home: Home, row: GalleryRow, gone: pa.Array) -> None:
-    """Raise `InvalidInput` for the first of `gone` that an attached segment holds."""
-    for segment in row.segments:
-        if segment.backend is not None and len(held := home.stored(row, segment).known(gone)):
-            raise InvalidInput(
-                f"item {held[0].as_py()!r:.80} of {row.name} lives in {told(segment.backend).name}, which samespace never "
-                "writes: delete it there, and it is gone here, or detach that"
-            )
 
 
 def _remove(home: Home, row: GalleryRow, segment: SegmentRow, gone: pa.Array) -> None:
@@ -226,7 +205,7 @@ def _add_items(home: Home, row: GalleryRow, batch: _Staged) -> None:
         _check_labels(home, row, batch, pc.invert(is_new))
     if len(known) == len(batch.ids):
         return
-    table = _new_items(home, row, pa.table({"id": batch.ids, **batch.labels}).filter(is_new))
+    table = new_items(home, row, pa.table({"id": batch.ids, **batch.labels}).filter(is_new))
     if row.items_version:
         stored = items.at(row.items_version).schema
         for name in row.labels:
@@ -238,43 +217,10 @@ def _add_items(home: Home, row: GalleryRow, batch: _Staged) -> None:
     row.items += len(table)
 
 
-def _new_items(home: Home, row: GalleryRow, given: pa.Table) -> pa.Table:
-    """Items (id, label columns) that are to be written down; those of attached segments have the labels that they have there."""
-    members, ids = members_of(home, row), given["id"].combine_chunks()
-    there = members.elsewhere(ids)
-    elsewhere = pc.is_in(ids, value_set=there)
-    others = given.filter(pc.invert(elsewhere)) if len(there) else given
-    missing = [name for name in row.labels if name not in given.column_names]
-    if missing and len(others):
-        first = others["id"][0].as_py()
-        raise InvalidInput(
-            f"item {first!r:.80} is new to benchmark {row.name}: give its label {missing[0]!r}, as labels={{{missing[0]!r}: [...]}}"
-        )
-    if not len(there):
-        return given
-    row.elsewhere -= len(there)
-    here = given.filter(elsewhere)
-    stored = members.labels(here["id"].combine_chunks(), row.labels).add_column(0, "id", here["id"])
-    _refuse_other_labels(here, stored)
-    return pa.concat_tables([others.select(stored.column_names), stored]) if len(others) else stored
-
-
 def _check_labels(home: Home, row: GalleryRow, batch: _Staged, old: pa.Array) -> None:
     given = pa.table({"id": batch.ids, **batch.labels}).filter(old)
     ids = given["id"].combine_chunks()
-    _refuse_other_labels(given, home.items(row.name).take(ids, row.items_version, list(batch.labels)))
-
-
-def _refuse_other_labels(given: pa.Table, stored: pa.Table) -> None:
-    """Labels do not change: those of the same items, row by row, must be equal where they are given."""
-    ids = given["id"]
-    for name in given.column_names[1:]:
-        before, now = stored[name].to_pylist(), given[name].to_pylist()
-        for id, was, is_now in zip(ids.to_pylist(), before, now, strict=True):
-            if was != is_now:
-                raise InvalidInput(
-                    f"item {id!r:.80} has label {name} = {was!r:.80}, got {is_now!r:.80}: labels do not change; delete the item first"
-                )
+    refuse_other_labels(given, home.items(row.name).take(ids, row.items_version, list(batch.labels)))
 
 
 def known_ids(home: Home, gallery: str, ids: Sequence[Any] | Array) -> list[Any]:

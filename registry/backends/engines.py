@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import defaultdict
 from collections.abc import Callable, Hashable
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 __all__ = ["Engines"]
 
@@ -18,31 +19,35 @@ class Engines:
 
     def __init__(self) -> None:
         self._open: dict[Hashable, Any] = {}
+        self._opening: defaultdict[Hashable, Lock] = defaultdict(Lock)
         self._lock = Lock()
         self._process = os.getpid()
 
     def get(self, key: Hashable, opened: Callable[[], T]) -> T:
-        """What is open under `key`, opened if nothing is. Of one key, two threads never open two."""
+        """What is open under `key`, opened if nothing is: never twice, and without holding up whoever needs another."""
         with self._lock:
             if self._process != os.getpid():
-                self._open, self._process = {}, os.getpid()  # the parent's connections are the parent's
-            if key not in self._open:
-                self._open[key] = opened()
-            found: T = self._open[key]
-            return found
-
-    def drop(self, key: Hashable) -> None:
-        """Let go of what is open under `key`."""
-        with self._lock:
-            _close(self._open.pop(key, None))
+                # The parent's connections are the parent's, and a lock that it held stays locked here.
+                self._open, self._opening, self._process = {}, defaultdict(Lock), os.getpid()
+            if key in self._open:
+                return cast("T", self._open[key])
+            mine = self._opening[key]
+        with mine:
+            with self._lock:
+                if key in self._open:
+                    return cast("T", self._open[key])
+            made = opened()
+            with self._lock:
+                self._open[key] = made
+            return made
 
     def close(self) -> None:
         """Let go of everything."""
         with self._lock:
-            if self._process == os.getpid():
-                for found in self._open.values():
-                    _close(found)
-            self._open = {}
+            found, self._open = self._open, {}
+        if self._process == os.getpid():
+            for one in found.values():
+                _close(one)
 
 
 def _close(found: Any) -> None:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from registry.backends.attached import Seen
 from registry.backends.base import BLOCK_ROWS, Capability
+from registry.backends.faiss_index import asked, given_back, numbers_of, reads, sign
 from registry.backends.files import AttachedFiles, as_ids, ids_in, reading, type_of
 from registry.copying import digest_of_file
 from registry.errors import CorruptFile, DimensionMismatch, InvalidInput
@@ -74,14 +75,14 @@ class FaissBackend(AttachedFiles):
                 raise CorruptFile(f"{path} is no index that FAISS reads: write it with faiss.write_index") from error
         if index.d != self.writer.dim:
             raise DimensionMismatch(f"{path} has {index.d} dimensions, {self.version} has {self.writer.dim}")
-        numbers = _numbers(index)
+        numbers = numbers_of(index)
         order = None if np.array_equal(numbers, np.arange(len(numbers))) else np.argsort(numbers, kind="stable")
-        return _Opened(index, numbers, order, digest, _reads(index))
+        return _Opened(index, numbers, order, digest, reads(index))
 
     def look(self) -> Seen:
         """The ids, the metric, and the vectors if they can be read."""
         index = self.opened.index
-        _sign(index, self.writer.metric, self.writer.normalized, self.at.where)
+        sign(index, self.writer.metric, self.writer.normalized, self.at.where)
         found = super().look()
         self._check_lengths()
         return Seen(found.rows, found.id_type, {**found.facts, "sha256": self.opened.digest})
@@ -139,7 +140,7 @@ class FaissBackend(AttachedFiles):
                 f"the FAISS index {self.at.where} cannot give its vectors back: it is searched by versions that are mapped "
                 f"into {self.version}; for all else append the vectors to a gallery"
             )
-        found = _given_back(opened.index, opened.numbers, np.asarray(places, dtype=np.int64))
+        found = given_back(opened.index, opened.numbers, np.asarray(places, dtype=np.int64))
         return self.clean(self.ids_at(places), found)
 
     def search(
@@ -147,12 +148,12 @@ class FaissBackend(AttachedFiles):
     ) -> tuple[Array, Array]:
         """By the index; where it cannot leave items out itself, by asking for more."""
         opened = self.opened
-        turned = _sign(opened.index, metric, self.writer.normalized, self.at.where)
+        turned = sign(opened.index, metric, self.writer.normalized, self.at.where)
         rows = np.ascontiguousarray(normalize(queries) if metric == "cosine" else queries, dtype=np.float32)
         selector = None
         if among is not None or (without is not None and len(without)):
             selector = self._selector(without, among)
-        distances, numbers = _asked(opened.index, rows, k, selector)
+        distances, numbers = asked(opened.index, rows, k, selector)
         ids, scores = empty_hits(len(rows), k, string_ids=self.id_type == "string")
         found = numbers >= 0
         place = numbers[found]
@@ -177,94 +178,3 @@ class FaissBackend(AttachedFiles):
         places = self.places(ids)
         found: Array = places[places >= 0]
         return found
-
-
-def _asked(index: Any, queries: Array, k: int, kept: Array | None) -> tuple[Array, Array]:
-    """Distances and numbers (q, k), -1 for none, of the rows `kept`, or of all."""
-    if kept is None:
-        distances, numbers = index.search(queries, min(k, max(1, index.ntotal)))
-        return _padded(distances, numbers, k)
-    if not len(kept):
-        return _padded(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), k)
-    wanted = faiss.IDSelectorBatch(np.ascontiguousarray(kept))
-    try:
-        params = _parameters(index, wanted)
-        distances, numbers = index.search(queries, min(k, len(kept)), params=params)
-        return _padded(distances, numbers, k)
-    except (RuntimeError, TypeError):  # this kind of index takes no selector
-        distances, numbers = index.search(queries, index.ntotal)
-        out = ~np.isin(numbers, kept)
-        order = np.argsort(out, axis=1, kind="stable")[:, :k]
-        numbers = np.where(out, -1, numbers)
-        return _padded(np.take_along_axis(distances, order, 1), np.take_along_axis(numbers, order, 1), k)
-
-
-def _parameters(index: Any, selector: Any) -> Any:
-    inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap) else index
-    if isinstance(inner, faiss.IndexIVF):
-        return faiss.SearchParametersIVF(sel=selector, nprobe=inner.nprobe)
-    if isinstance(inner, faiss.IndexHNSW):
-        return faiss.SearchParametersHNSW(sel=selector, efSearch=inner.hnsw.efSearch)
-    return faiss.SearchParameters(sel=selector)
-
-
-def _padded(distances: Array, numbers: Array, k: int) -> tuple[Array, Array]:
-    room = k - numbers.shape[1]
-    if room <= 0:
-        return distances, numbers
-    return np.pad(distances, ((0, 0), (0, room))), np.pad(numbers, ((0, 0), (0, room)), constant_values=-1)
-
-
-def _sign(index: Any, metric: Metric, normalized: bool, of: str) -> Any:
-    """What turns the index's distances into scores; InvalidInput if it compares otherwise than the version does."""
-    found = index.metric_type
-    if found == faiss.METRIC_INNER_PRODUCT and metric in ("cosine", "dot"):
-        return lambda d: d
-    if found == faiss.METRIC_L2 and metric == "l2":
-        return lambda d: -d
-    if found == faiss.METRIC_L2 and metric == "cosine" and normalized:
-        return lambda d: 1 - d / 2  # of vectors of length 1
-    raise InvalidInput(
-        f"{of} compares by FAISS's metric {found}, its vectors' version by {metric}: attach it to a version that fits"
-    )
-
-
-def _numbers(index: Any) -> Array:
-    """How an index calls its rows: by their position, unless it was given ids."""
-    if isinstance(index, faiss.IndexIDMap):
-        found: Array = faiss.vector_to_array(index.id_map).astype(np.int64)
-        return found
-    try:
-        ivf = faiss.extract_index_ivf(index)
-    except RuntimeError:
-        return np.arange(index.ntotal, dtype=np.int64)
-    lists = ivf.invlists
-    parts = [
-        faiss.rev_swig_ptr(lists.get_ids(i), lists.list_size(i)).copy()
-        for i in range(lists.nlist)
-        if lists.list_size(i)
-    ]
-    return np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
-
-
-def _reads(index: Any) -> bool:
-    """Whether the index can give its vectors back, tried on one."""
-    try:
-        ivf = None if isinstance(index, faiss.IndexIDMap) else faiss.extract_index_ivf(index)
-    except RuntimeError:
-        ivf = None
-    try:
-        if ivf is not None:
-            ivf.set_direct_map_type(faiss.DirectMap.Hashtable)  # a plain IVF finds a list by its number alone
-        if index.ntotal:
-            _given_back(index, _numbers(index), np.zeros(1, np.int64))
-    except RuntimeError:
-        return False
-    return True
-
-
-def _given_back(index: Any, numbers: Array, places: Array) -> Array:
-    """The vectors (m, d) of the rows at `places`."""
-    if isinstance(index, faiss.IndexIDMap):
-        return np.asarray(index.index.reconstruct_batch(places), dtype=np.float32)
-    return np.asarray(index.reconstruct_batch(numbers[places]), dtype=np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 
 import faiss
@@ -21,6 +22,7 @@ from registry.errors import (
     DimensionMismatch,
     DuplicateId,
     InvalidInput,
+    MissingExtra,
     NotAllowed,
     NotFound,
     Unavailable,
@@ -412,6 +414,22 @@ def test_a_backup_holds_the_facts_and_not_the_vectors(shelf, tmp_path, x):
     restore(tmp_path / "backup", tmp_path / "again")
     with connect(tmp_path / "again") as later:
         assert later.search("files", x[:1], version="m/1", k=1).ids[0, 0] == IDS[0]
+
+
+@pytest.mark.parametrize(("kind", "package"), [("qdrant", "qdrant_client"), ("milvus", "pymilvus")])
+def test_a_client_that_is_not_installed_is_named_with_its_extra(shelf, monkeypatch, kind, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"registry.backends.{kind}", raising=False)
+    with pytest.raises(MissingExtra, match=rf"pip install 'samespace\[{kind}\]'"):
+        shelf.attach("shop", version="m/1", kind=kind, where="http://127.0.0.1:9", table="items")
+
+
+@pytest.mark.parametrize("kind", ["qdrant"])
+def test_a_vector_database_that_cannot_be_reached(shelf, kind):
+    pytest.importorskip("qdrant_client")
+    with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:9 cannot be reached") as found:
+        shelf.attach("shop", version="m/1", kind=kind, where="http://127.0.0.1:9", table="items")
+    assert "\n" not in str(found.value)
 
 
 # Through a server

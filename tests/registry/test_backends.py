@@ -183,7 +183,7 @@ def test_a_faiss_index_that_cannot_give_vectors_back(tmp_path, engines, monkeypa
         plain = faiss.IndexIDMap(faiss.IndexFlat(8, faiss.METRIC_L2))
         plain.add_with_ids(vectors, ids.to_numpy())
         faiss.write_index(plain, at.where)
-        monkeypatch.setattr("registry.backends.faiss_file._reads", lambda index: False)
+        monkeypatch.setattr("registry.backends.faiss_file.reads", lambda index: False)
         return opened(engines, metric, at)
 
     conformance.check(make, metrics=["l2"], strings=[False])
