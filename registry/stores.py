@@ -61,9 +61,12 @@ def claim(place: Place) -> str:
         place.make()
         if place.entries():
             raise AlreadyExists(taken)
-        # Of two that come at once, Lance lets one create it: in a store by a conditional put.
-        note = pa.table({"registry": [owner]})
-        lance.write_dataset(note, place / _OWNER, mode="create", storage_options=place.options or None)
+        table = pa.table({"registry": [owner]})
+        made = lance.write_dataset(table, place / _OWNER, mode="create", storage_options=place.options or None)
+        # Of those who come at once one puts the first manifest, in a store by a conditional put; Lance lets the others
+        # go on and write a second, as if they had come later.
+        if made.version != 1:
+            raise AlreadyExists(taken)
     except (OSError, ValueError) as error:
         if isinstance(error, SamespaceError):
             raise

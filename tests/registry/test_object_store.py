@@ -24,7 +24,7 @@ def test_everything_is_as_in_a_folder(tmp_path, address, rows):
     x, y = rows(60, 4), rows(60, 4, seed=1)
     labels = {"class": [i % 5 for i in range(60)]}
     found = []
-    for name, place in (("near", None), ("far", address), ("beside", tmp_path / "vectors")):
+    for name, place in (("near", None), ("far", address)):
         with connect(tmp_path / name, galleries=place) as reg:
             reg.register_version("m", dim=4)
             reg.register_version("m", dim=4)
@@ -179,21 +179,21 @@ def test_checks_and_what_was_left_behind(far, home, address, monkeypatch):
 
 
 def test_small_files_are_merged_and_old_states_go(far, home, monkeypatch):
-    monkeypatch.setattr(gallery, "_SMALL_FILES", 3)
+    monkeypatch.setattr(gallery, "_SMALL_FILES", 2)
     put(far, ["a"])
     early = far.scan("g", into="m/1")
-    for n in range(5):
+    for n in range(4):
         put(far, [f"i{n}"])
     layout, database = opened(home)
     segment, version = layout.segment_of("g", "m/1"), far.gallery("g").segments[0].lance_version
-    assert len(far._home.segment("g", "m/1").at(version).get_fragments()) < 6
+    assert len(far._home.segment("g", "m/1").at(version).get_fragments()) < 5
     assert [id for block in early for id in block.ids] == ["a"]  # whoever began to read goes on
     before = len((segment / "_versions").files())
     monkeypatch.setattr(gallery, "KEPT_FOR", timedelta(0))
-    for n in range(5, 8):
+    for n in range(4, 6):
         put(far, [f"i{n}"])
     assert len((segment / "_versions").files()) < before
-    assert sorted(stored(far)) == ["a", *(f"i{n}" for n in range(8))]
+    assert sorted(stored(far)) == ["a", *(f"i{n}" for n in range(6))]
     assert problems(home) == []
     database.close()
 
