@@ -776,7 +776,8 @@ class Registry(Lists):
 
         Queries and gallery are the benchmark's items that all `versions` embedded (by default all that embedded any),
         each query's own row left out. Intervals are 95 % paired bootstrap over queries. A prefix space among `versions`,
-        such as `products/2[:64]`, is measured on itself, its gain being what the cut costs.
+        such as `products/2[:64]`, is measured on itself, its gain being what the cut costs. Of each path it also finds out
+        which score of the query's own space is worth as much as one across, for searches of mixed galleries.
 
         Returns:
             The matrix for mAP; `matrix` gives it for the other metrics, which are measured too.

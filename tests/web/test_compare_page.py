@@ -168,11 +168,14 @@ def test_new_items_are_written_with_the_new_version_only_where_a_mixed_gallery_w
     flat = Curve(curve.at, (0.5,) * len(curve.at))
     sagging = Curve(curve.at, (0.5, 0.45, 0.4, *flat.values[3:]))
     shown = answer(registry.compare("products/1", "products/2", benchmark=BENCHMARK), "map")
-    for filled, said in (
-        (flat, "with products/2 from now on"),
-        (sagging, "with 20 % of a gallery written by products/2, mAP was 40 % instead of 50"),
+    for filled, raw, said in (
+        (flat, None, "with products/2 from now on"),
+        (flat, sagging, "with products/2 from now on"),  # what calibration mends is no fault
+        (sagging, None, "with 20 % of a gallery written by products/2, mAP was 40 % instead of 50"),
+        (sagging, None, "evaluate and study anew"),
+        (sagging, sagging, "even calibrated, scores of both versions mix badly"),
     ):
-        one = replace(study, filling=(Filling("random", "map", filled, 0.5),))
+        one = replace(study, filling=(Filling("random", "map", filled, 0.5, raw),))
         told = " ".join(step.says for step in next_steps(shown, Stored({"catalog": 80}), one))
         assert said in told
 
@@ -341,6 +344,13 @@ def test_half_a_backfill_is_answered_in_one_sentence(open_page, studied):
     best = max(half.values())
     assert f"Half a backfill, {how}, brings mAP from {100 * before:.1f} % to {100 * best:.1f} %" in said
     assert f"{100 * after:.1f} %" in said
+
+
+def test_the_curve_without_calibration_stands_beside(open_page, studied):
+    (raw,) = (f.raw for f in study_of(studied).filling if (f.metric, f.order) == ("map", "random"))
+    said = text_of(open_page())
+    assert raw is not None and "which are calibrated as a search does it" in said
+    assert "random order, not calibrated" in said
 
 
 def test_a_plan_without_a_script(open_page):
