@@ -45,6 +45,11 @@ JSON_ROUTES = {
     ("POST", "/anchor-sets"): {"name": "NAME", "gallery": "NAME", "ids": ["NAME"], "similarity": "NAME"},
     ("POST", "/evaluations"): {"benchmark": "NAME", "versions": ["NAME"], "label": "NAME"},
     ("POST", "/studies"): {"old": "NAME", "new": "NAME", "benchmark": "NAME", "label": "NAME"},
+    ("POST", "/backfills"): {"gallery": "NAME", "into": "NAME", "encoder": "NAME", "inputs": "NAME", "order": "NAME"},
+    ("POST", "/backfills/backfill-none/hold"): {"runner": "NAME"},
+    ("POST", "/backfills/backfill-none/next"): {"runner": "NAME"},
+    ("POST", "/backfills/backfill-none/leave"): {"runner": "NAME", "error": "NAME"},
+    ("POST", "/galleries/catalog/drop-segment"): {"version": "NAME"},
     ("POST", "/tokens"): {"name": "NAME", "role": "NAME", "models": ["NAME"], "galleries": ["NAME"]},
     ("POST", "/webhooks"): {"name": "NAME", "url": "NAME", "events": ["NAME"], "secret": "NAME"},
 }

@@ -26,7 +26,15 @@ ADMIN = {
     "/api/v1/galleries/{name}/detach",
 }
 PATHS = {"model": "shoes", "number": "1", "alias": "live", "name": "open", "id": "prefix-0"}
-REF = {"ref": "shoes/1", "version": "shoes/1", "source": "shoes/2", "target": "shoes/1", "into": "shoes/1"}
+REF = {
+    "ref": "shoes/1",
+    "version": "shoes/1",
+    "source": "shoes/2",
+    "target": "shoes/1",
+    "into": "shoes/1",
+    "start": 0,
+    "stop": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +105,8 @@ JSON = {
     "NewVersion": {"dim": 4}, "Alias": {"number": 1}, "NewTag": {"key": "a", "value": "b"}, "NewGallery": {"name": "new"},
     "NewAnchors": {"name": "new", "gallery": "open", "ids": [1, 2]}, "Measure": {"benchmark": "open"},
     "NewStudy": {"old": "shoes/1", "new": "shoes/2", "benchmark": "open"},
+    "NewBackfill": {"gallery": "open", "into": "shoes/2"}, "Runner": {"runner": "me"}, "Next": {"runner": "me"},
+    "Leaving": {"runner": "me"}, "Drop": {"version": "shoes/1"},
     "NewCheck": {"deviation": 0, "tolerance": 0.01, "worst": "a"}, "PreviewUrl": {"url": None}, "Attach": {"version": "shoes/1", "again": True}, "Detach": {"version": "shoes/1"}, "NewToken": {"name": "new"}, "NewWebhook": {"name": "new", "url": "https://example.org/"},
 }  # fmt: skip
 
