@@ -101,9 +101,13 @@ class Database:
             yield connection
 
     def connection(self) -> Any:
-        """A driver's connection that belongs to the caller alone, in no transaction."""
-        with _explained():
+        """A driver's connection that belongs to the caller alone, in no transaction. Unavailable where there is none."""
+        try:
             pooled = self.engine.raw_connection()
+        except self.engine.dialect.loaded_dbapi.Error as error:
+            raise Unavailable(
+                f"cannot open {self.url.render_as_string(hide_password=True)}: {_first_line(error)}"
+            ) from error
         driver = pooled.driver_connection
         pooled.detach()
         if self.engine.dialect.name == "postgresql":

@@ -56,14 +56,15 @@ class Query:
         return _encoded(self.encode, self._listed(inputs), self.batch)
 
     def search(
-        self, gallery: str, inputs: Sequence[Any] | Array, *, k: int = 10, allow_unmeasured: bool = False
-    ) -> Hits:
+        self, gallery: str, inputs: Sequence[Any] | Array, *, k: int = 10, allow_unmeasured: bool = False,
+        where: Mapping[str, Any] | None = None,
+    ) -> Hits:  # fmt: skip
         """The k stored items closest to each of n inputs, whichever version stored them; see `Registry.search`."""
         listed = self._listed(inputs)
         side = {ref: _encoded(encode, listed, self.batch) for ref, encode in self.older.items()}
         return self.registry.search(
             gallery, self.embed(listed), version=self.version, k=k, allow_unmeasured=allow_unmeasured,
-            side=side or None, fingerprint=self.fingerprint,
+            side=side or None, fingerprint=self.fingerprint, where=where,
         )  # fmt: skip
 
     def convert(self, inputs: Sequence[Any] | Array, *, into: str, allow_unmeasured: bool = False) -> Array:

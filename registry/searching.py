@@ -77,9 +77,9 @@ def search(
 def _checked(queries: Any, dim: int) -> Array:
     """Queries (q, d) that can be compared. One alone, in the form that it is needed in, has little time to be looked at."""
     if type(queries) is np.ndarray and queries.shape == (1, dim) and queries.dtype == np.float32:
-        row = np.ascontiguousarray(queries)
-        if 0 < np.einsum("ij,ij->i", row, row)[0] < np.inf:
-            return row
+        row = queries[0].astype(np.float64)  # whose squares cannot overflow
+        if 0 < row.dot(row) < np.inf:
+            return np.ascontiguousarray(queries)
     return check_finite(as_rows(queries, dim=dim, what="queries"), what="queries")
 
 

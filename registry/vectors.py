@@ -16,6 +16,7 @@ Metric = Literal["cosine", "dot", "l2"]
 METRICS: tuple[str, ...] = ("cosine", "dot", "l2")
 
 _SMALL = 1e-18  # lengths below it have squares that float32 cannot hold exactly
+_LARGE = 1e38
 _FLOATS = (np.float16, np.float32, np.float64)
 
 
@@ -80,10 +81,15 @@ def normalize(rows: Array) -> Array:
         else:
             unit = x / np.float32(length)
         return unit
+    if len(x) == 1:  # a search for one query has little time
+        row = x[0].astype(np.float64)
+        length = row.dot(row) ** 0.5
+        return x / np.float32(length) if _SMALL < length < _LARGE else _normalized(x)
+    return _normalized(x)
+
+
+def _normalized(x: Array) -> Array:
     lengths = np.sqrt(np.einsum("ij,ij->i", x, x))
-    if len(x) == 1 and _SMALL < lengths[0] < np.inf:  # a search for one query has little time
-        alone: Array = x / lengths[0]
-        return alone
     if not ((lengths > _SMALL) & (lengths < np.inf)).all():
         # The square of 1e20 overflows float32 and that of 1e-23 is zero; double precision costs three times as much.
         lengths = np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float64))

@@ -46,6 +46,11 @@ class OpenIndex:
     lossless: bool
 
     @cached_property
+    def is_graph(self) -> bool:
+        """Whether it is an HNSW graph."""
+        return isinstance(core_of(self.index), faiss.IndexHNSW)
+
+    @cached_property
     def _numbers(self) -> Array:
         found: Array = self.rows.ids.to_numpy()
         return found
@@ -132,7 +137,7 @@ class Standing:
             return few.search(queries, k) if len(few.ids) else self._nothing(len(queries), k)
         knob = self._knob(k, selection.share)
         scores, positions = opened.index.search(queries, k, params=self._parameters_of(selection, knob))
-        if positions.size and positions.min() >= 0:
+        if _is_whole(positions):
             return opened.ids_at(positions), oriented(scores, positions, opened.metric, whole=True)
         last = min(k, selection.count) - 1
         short = positions[:, last] < 0
@@ -151,7 +156,7 @@ class Standing:
         knob = self._opened.knob
         if knob is None:
             return None
-        if isinstance(core_of(self._opened.index), faiss.IndexHNSW):
+        if self._opened.is_graph:
             return int(min(65536, max(knob, k + k // 2) / share * (1 if share > _MOST else 2)))
         return max(knob, int(min(self._widest(), knob / share**0.5)))
 
@@ -272,6 +277,13 @@ class Standing:
 
         strings = self._opened.rows.ids.type != pa.int64()
         return search_blocks(wanted(), queries, k, self._opened.metric, string_ids=strings)
+
+
+def _is_whole(positions: Array) -> bool:
+    """Whether no place is empty: FAISS leaves the last ones so."""
+    if len(positions) == 1:
+        return bool(positions[0, -1] >= 0)
+    return bool((positions[:, -1] >= 0).all())
 
 
 def _like(ids: pa.Array, some: pa.Array | None) -> pa.Array | None:

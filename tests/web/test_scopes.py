@@ -231,6 +231,7 @@ FORMS = {  # endpoint -> who may, by role, and the address and fields of a form 
         "writer",
         lambda s: ("/matrix/evaluate", {"benchmark": s.bench, "versions": f"{s.model}/1,{s.model}/2"}),
     ),
+    "pages.gallery_index": ("writer", lambda s: (f"/galleries/{s.shelf}/index", {"version": f"{s.model}/1"})),
     "pages.create_token": ("admin", lambda s: ("/tokens", {"name": "more", "role": "admin"})),
     "pages.revoke_token": ("admin", lambda s: (f"/tokens/{s.token}/revoke", {})),
     "pages.add_webhook": ("admin", lambda s: ("/webhooks", {"name": "more", "url": "https://93.184.215.14/"})),
