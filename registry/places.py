@@ -33,7 +33,10 @@ _CONNECT_S, _ANSWER_S, _RETRIES, _RETRY_S = 5, 60, 3, 30
 _REASONS = (
     (r"NoSuchBucket", "has no such bucket: make it, or check the address"),
     (r"NO_SUCH_BUCKET", "has no such bucket: make it, or check the address"),
-    (r"get AWS credentials|CredentialsNotLoaded", "was asked without credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"),
+    (
+        r"get AWS credentials|CredentialsNotLoaded",
+        "was asked without credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    ),
     (
         r"\b40[13] |AccessDenied|ACCESS_DENIED|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|INVALID_|Forbidden",
         "refused the credentials: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, and what they may do",
