@@ -355,7 +355,7 @@ def test_searches_are_served_throughout_and_find_each_item_once(shelf):
 
     turn = Orthogonal(weight=np.eye(NEW, OLD, dtype=np.float32), bias=np.zeros(OLD, dtype=np.float32))
     shelf.add_transform(turn, source="m/2", target="m/1")
-    plan, over, wrong = planned(shelf, batch=10), threading.Event(), []
+    plan, over, wrong = planned(shelf, batch=20), threading.Event(), []
 
     def searching():
         while not over.is_set():
