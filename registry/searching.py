@@ -54,8 +54,9 @@ def search(
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= _MOST_HITS:
         raise InvalidInput(f"k must be a whole number from 1 to {_MOST_HITS}, got {k!r}: scan the gallery for more")
     first = _shortlist(shortlist, candidates, int(k))
+    if fingerprint is not None:  # before anything is compared
+        _check_encoder(home, version, fingerprint)
     plan = _planned(home, gallery, version, allow_unmeasured=allow_unmeasured, beside=side)
-    _check_encoder(plan, fingerprint)
     sides = _sides(plan, side)
     among = _among(home, plan, where)
     rows = _checked(queries, plan.dim)
@@ -94,15 +95,12 @@ def _mapped(query_side: Sequence[Transform], rows: Array, side: Array | None) ->
 class _SearchPlan:
     """What the facts say of a search: which space the queries are in, and how each segment is searched.
 
-    `owner` is the version whose space, or a prefix of it, that is; None for a relative space. `beside` are the versions
-    that the same queries come by, too. `held[i]` are the items that segments before the i-th hold. `lines` are the
-    calibrations by version. It is `fixed` unless a segment lives in an engine where it may change at any time; `attached`
-    are the versions whose segments live in one.
+    `beside` are the versions that the same queries come by, too. `held[i]` are the items that segments before the i-th hold.
+    `lines` are the calibrations by version. It is `fixed` unless a segment lives in an engine where it may change at any
+    time; `attached` are the versions whose segments live in one.
     """
 
-    space: str
     dim: int
-    owner: Version | None
     beside: Mapping[str, Version]
     gallery: str
     id_type: str
@@ -149,8 +147,6 @@ def _plan(
 ) -> _SearchPlan:  # fmt: skip
     space = transforms.resolve_space(session, version)
     dim, _, _ = transforms.space_facts(session, space)
-    cut = prefix_of(space)
-    owner = None if is_relative(space) else models.version(session, cut[0] if cut else space)
     row = galleries.gallery(session, gallery)
     sides = {ref: models.version(session, models.find(session, ref).ref) for ref in beside}
     refs = {of.ref for of in sides.values()}
@@ -163,7 +159,7 @@ def _plan(
         plans = _with_indexes(home, session, row, plans)
     held: list[pa.Array | None] = [held_by([source for source, _, _ in plans[:place]]) for place in range(len(plans))]
     return _SearchPlan(
-        space=space, dim=dim, owner=owner, beside=sides, gallery=gallery, id_type=row.id_type, labels=tuple(row.labels),
+        dim=dim, beside=sides, gallery=gallery, id_type=row.id_type, labels=tuple(row.labels),
         items_version=row.items_version, segments=plans, held=held, paths=by,
         lines=scales.lines(home, session, by, cells) if mixed else {},
         fixed=all(source.stored.state is not None for source, _, _ in plans),
@@ -197,13 +193,14 @@ def _among(home: Home, plan: _SearchPlan, where: Where | None) -> Among | None:
     return home.filters.among(home.items(plan.gallery), plan.items_version, asked)
 
 
-def _check_encoder(plan: _SearchPlan, fingerprint: Fingerprint) -> None:
+def _check_encoder(home: Home, version: str, fingerprint: Fingerprint) -> None:
     """Hold the encoder of the queries to the version whose space, or a prefix of it, they are said to be of."""
-    if fingerprint is None:
-        return
-    if plan.owner is None:
-        raise InvalidInput(f"{plan.space} belongs to no one version: leave the fingerprint out")
-    check_fingerprint(plan.owner, fingerprint)
+    with home.database.reading() as session:
+        space = transforms.resolve_space(session, version)
+        if is_relative(space):
+            raise InvalidInput(f"{space} belongs to no one version: leave the fingerprint out")
+        cut = prefix_of(space)
+        check_fingerprint(models.version(session, cut[0] if cut else space), fingerprint)
 
 
 def _sides(plan: _SearchPlan, side: Mapping[str, Any] | None) -> dict[str, Array]:

@@ -46,7 +46,8 @@ class OpenIndexes:
         key = (id, stored.lance_version)
         found = self._standing.get(key)
         if found is None:
-            before = next((s for (of, _), s in reversed(self._standing.items()) if of == id), None)
+            with self._lock:
+                before = next((s for (of, _), s in reversed(self._standing.items()) if of == id), None)
             found = Standing(opened, stored, self._kept, before)
             with self._lock:
                 self._standing[key] = found
