@@ -17,6 +17,7 @@ __all__ = ["IndexedBackend", "OpenIndexes"]
 
 _OPEN = 64
 _STATES = 2
+_UNKNOWN = object()
 
 
 class OpenIndexes:
@@ -30,8 +31,9 @@ class OpenIndexes:
 
     def get(self, id: str, open_: Callable[[], OpenIndex | None]) -> OpenIndex | None:
         """The index of this id; None, for good, for one whose file is damaged."""
-        if id in self._open:
-            return self._open[id]
+        known = self._open.get(id, _UNKNOWN)
+        if known is not _UNKNOWN:
+            return known  # type: ignore[return-value]
         with self._lock:  # reading a file for its digest takes seconds: once is enough
             if id not in self._open:
                 self._open[id] = open_()
