@@ -12,8 +12,10 @@ What is asked comes before the facts are read: a write in between leaves a plan 
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
@@ -37,7 +39,7 @@ class Plans:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._found: OrderedDict[Hashable, tuple[Hashable, Any]] = OrderedDict()
+        self._found: OrderedDict[Hashable, tuple[Hashable, float, Any]] = OrderedDict()
         self._lock = threading.Lock()
         self._asking = threading.Lock()
         self._cursor: Any = None
@@ -49,21 +51,20 @@ class Plans:
             else "PRAGMA data_version"
         )
 
-    def get(self, question: Hashable, find: Callable[[], T], *, keep: Callable[[T], bool] | None = None) -> T:
+    def get(self, question: Hashable, find: Callable[[], T], *, lasts: Callable[[T], float] | None = None) -> T:
         """The answer to `question`, found anew by `find` unless it is known for the facts as they are now.
 
-        What `keep` says no to may change while the facts do not, and is found anew each time.
+        What may change while the facts do not `lasts` for so many seconds.
         """
         state = self._state()
         kept = self._found.get(question)
-        if kept is not None and kept[0] == state:
-            known: T = kept[1]
+        if kept is not None and kept[0] == state and time.monotonic() < kept[1]:
+            known: T = kept[2]
             return known
         found = find()
-        if keep is not None and not keep(found):
-            return found
+        until = math.inf if lasts is None else time.monotonic() + lasts(found)
         with self._lock:
-            self._found[question] = state, found
+            self._found[question] = state, until, found
             self._found.move_to_end(question)
             while len(self._found) > _MOST:
                 self._found.popitem(last=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,6 +36,7 @@ __all__ = ["search"]
 
 _MOST_HITS = 65536
 _CACHED_BYTES = 1 << 30
+_LOOKED_AGAIN_S = 10.0  # at what an engine says of its table
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,14 @@ def _planned(
 
     if not (isinstance(gallery, str) and isinstance(version, str) and all(isinstance(ref, str) for ref in refs)):
         return find()  # which says what is wrong
-    return home.plans.get((gallery, version, bool(allow_unmeasured), refs), found, keep=lambda plan: plan.fixed)
+    return home.plans.get((gallery, version, bool(allow_unmeasured), refs), found, lasts=_lasting)
+
+
+def _lasting(plan: _SearchPlan) -> float:
+    """How many seconds a plan holds at most: one that rests on what is in an engine now does not outlive its search."""
+    if plan.fixed:
+        return math.inf
+    return _LOOKED_AGAIN_S if len(plan.segments) == 1 else 0.0
 
 
 def _plan(
