@@ -15,7 +15,7 @@ from typing import Any
 from registry import __version__, wire
 from registry.errors import InvalidInput, MissingExtra, SamespaceError, Unavailable
 
-__all__ = ["Cluster"]
+__all__ = ["Cluster", "answered", "unpacked"]
 
 _SENT_AGAIN = 4
 _PER_CPU = 2
@@ -106,7 +106,7 @@ class Cluster:
         Raises:
             Unavailable: nodes died under a part again and again.
         """
-        remote = self.ray.remote(_answered).options(num_cpus=cpus, max_retries=_SENT_AGAIN)
+        remote = self.ray.remote(answered).options(num_cpus=cpus, max_retries=_SENT_AGAIN)
         most = max(1, per_cpu * self.cpus() // cpus)
         under_way: deque[tuple[Part, Any]] = deque()
 
@@ -132,13 +132,13 @@ class Cluster:
         lost = self.ray.exceptions.RayError
         for _ in range(_SENT_AGAIN):
             try:
-                return _unpacked(self.ray.get(reference))
+                return unpacked(self.ray.get(reference))
             except self.ray.exceptions.RayTaskError:
                 raise  # a fault of ours, which would come again
             except lost:
                 reference = send(part)
         try:
-            return _unpacked(self.ray.get(reference))
+            return unpacked(self.ray.get(reference))
         except lost as error:
             first = (str(error).splitlines() or ["no reason given"])[0]
             raise Unavailable(
@@ -147,8 +147,8 @@ class Cluster:
             ) from error
 
 
-def _answered(task: Callable[..., Any], release: str, *part: Any) -> dict[str, Any]:
-    """What a worker answers: {"value": …}, or {"error": …} as `wire.said` tells it."""
+def answered(task: Callable[..., Any], release: str, *part: Any) -> dict[str, Any]:
+    """What a worker answers one of this `release`: {"value": …}, or {"error": …} as `wire.said` tells it."""
     try:
         if release != __version__:
             raise InvalidInput(
@@ -159,7 +159,7 @@ def _answered(task: Callable[..., Any], release: str, *part: Any) -> dict[str, A
         return {"error": wire.said(error)}
 
 
-def _unpacked(answer: dict[str, Any]) -> Any:
+def unpacked(answer: dict[str, Any]) -> Any:
     """The value of an answer, or its error raised."""
     if "error" in answer:
         raise wire.error_of(answer["error"])

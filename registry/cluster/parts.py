@@ -19,7 +19,7 @@ from registry.transforms import Transform, loads
 from registry.types import Path
 from registry.vectors import Array
 
-__all__ = ["Segment", "grouped", "segment_of", "source_of"]
+__all__ = ["Segment", "grouped", "segment_of", "shared_out", "source_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +97,11 @@ def grouped(stored: LanceBackend, rows: int) -> list[tuple[int, ...]]:
         groups[-1] = (*groups[-1], number)
         size += held
     return groups
+
+
+def shared_out(stored: LanceBackend, shares: int, least: int) -> list[tuple[int, ...]]:
+    """The fragments in at most so many groups of about as many rows, side by side; none of fewer than `least` but the last."""
+    held = stored.fragment_rows()
+    total = sum(rows for _, rows in held)
+    size = max(least, -(-total // max(1, shares)))
+    return grouped(stored, size)

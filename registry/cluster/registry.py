@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
-from registry import evaluating
+from registry import evaluating, searching
 from registry.cluster import ranking, scanning
 from registry.cluster.nodes import Cluster
+from registry.cluster.shards import Shards
 from registry.embedded import Registry
+from registry.fingerprints import Fingerprint
 from registry.home import Home
-from registry.types import Embeddings, Matrix
+from registry.types import Embeddings, Hits, Matrix
 
 __all__ = ["ClusterRegistry"]
 
@@ -27,6 +29,7 @@ class ClusterRegistry(Registry):
     def __init__(self, home: Home, cluster: Cluster) -> None:
         super().__init__(home)
         self._cluster = cluster
+        self._shards = Shards(cluster)
 
     @classmethod
     def on(
@@ -67,4 +70,29 @@ class ClusterRegistry(Registry):
         return evaluating.evaluate(
             self._home, benchmark, versions=versions, label=label, seed=seed, progress=progress,
             ranked=partial(ranking.rankings, self._cluster),
+        )  # fmt: skip
+
+    def search(
+        self,
+        gallery: str,
+        queries: Any,
+        *,
+        version: str,
+        k: int = 10,
+        allow_unmeasured: bool = False,
+        shortlist: int | None = None,
+        candidates: int | None = None,
+        side: Mapping[str, Any] | None = None,
+        fingerprint: Fingerprint = None,
+        calibrate: bool = True,
+        where: Mapping[str, Any] | None = None,
+    ) -> Hits:
+        """See `Registry.search`: segments without an index are searched by shards, which nodes hold in memory.
+
+        Shards are read anew when their segment changes. With `shortlist` or `where`, and by an index, this process searches.
+        """
+        return searching.search(
+            self._home, gallery, queries, version=version, k=k, allow_unmeasured=allow_unmeasured,
+            shortlist=shortlist, candidates=candidates, side=side, fingerprint=fingerprint, calibrate=calibrate, where=where,
+            elsewhere=self._shards.search,
         )  # fmt: skip

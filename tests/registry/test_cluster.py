@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import numpy as np
 import pytest
@@ -122,3 +123,34 @@ def test_an_evaluation_measures_what_one_process_does_though_a_node_dies(nodes, 
 
     assert sorted(map(figures, found)) == sorted(map(figures, expected))
     assert not {e.measurement for e in found} & {e.measurement for e in expected}
+
+
+def test_a_search_finds_what_one_process_does_though_a_node_dies(nodes, home, rows):
+    """Both versions stored items: one segment is searched as it is, one through a map, and no item comes twice."""
+    queries = rows(60, 32, 99)
+    with connect(home) as reg:
+        expected = reg.search("shop", queries, version="products/2", k=25, allow_unmeasured=True)
+    with connect(home, ray=nodes.address) as reg:
+        before = reg.search("shop", queries, version="products/2", k=25, allow_unmeasured=True)
+        nodes.kill()
+        begun = time.monotonic()
+        after = reg.search("shop", queries, version="products/2", k=25, allow_unmeasured=True)
+        assert time.monotonic() - begun < 15
+        alone = reg.search("shop", queries[:1], version="products/2", k=25, allow_unmeasured=True)
+    for found in (before, after):
+        assert found.ids.tolist() == expected.ids.tolist() and found.path == expected.path
+        np.testing.assert_array_equal(found.scores, expected.scores)
+    assert alone.ids.tolist() == expected.ids[:1].tolist()
+
+
+def test_shards_are_read_anew_when_their_segment_changes(nodes, tmp_path, rows):
+    with connect(tmp_path / "home", ray=nodes.address) as reg:
+        reg.register_version("products", dim=8)
+        reg.create_gallery("shop", id_type="int")
+        reg.append("shop", version="products/1", ids=[1, 2], vectors=rows(2, 8))
+        assert reg.search("shop", rows(2, 8), version="products/1", k=1).ids.tolist() == [[1], [2]]
+        reg.append("shop", version="products/1", ids=[3], vectors=rows(1, 8, 1))
+        reg.delete("shop", [1])
+        found = reg.search("shop", np.concatenate([rows(2, 8), rows(1, 8, 1)]), version="products/1", k=3)
+        assert found.ids[1:, 0].tolist() == [2, 3] and 1 not in found.ids
+        assert found.ids[:, 2].tolist() == [-1, -1, -1] and np.isneginf(found.scores[:, 2]).all()
