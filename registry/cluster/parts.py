@@ -19,7 +19,7 @@ from registry.transforms import Transform, loads
 from registry.types import Path
 from registry.vectors import Array
 
-__all__ = ["Segment", "grouped", "segment_of", "shared_out", "source_of"]
+__all__ = ["Segment", "grouped", "require_seen", "segment_of", "shared_out", "source_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +64,20 @@ def source_of(segment: Segment, fragments: Sequence[int] | None = None) -> Sourc
     Raises:
         Unavailable: the node does not see the folder.
     """
-    if not segment.uri.startswith("s3://") and not FilePath(segment.uri).is_dir():
-        raise Unavailable(
-            f"{segment.uri} is not there on the node {platform.node()}: keep galleries in a folder that every node sees, or "
-            "in an object store"
-        )
+    require_seen(segment.uri)
     dataset = Dataset(segment.uri, _opened())
     stored = _Fragments(segment.gallery, segment.version, segment.id_type, dataset, segment.lance_version, segment.rows)
     stored.some = fragments
     return Source(stored, segment.rows, segment.path, _chain(segment.chain))
+
+
+def require_seen(uri: str) -> None:
+    """Refuse a segment in a folder that this node does not see."""
+    if not uri.startswith("s3://") and not FilePath(uri).is_dir():
+        raise Unavailable(
+            f"{uri} is not there on the node {platform.node()}: keep galleries in a folder that every node sees, or in an "
+            "object store"
+        )
 
 
 @cache

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
-from registry import evaluating, searching
-from registry.cluster import ranking, scanning
+from registry import evaluating, indexing, searching
+from registry.backfill import running
+from registry.cluster import building, encoding, ranking, scanning
 from registry.cluster.nodes import Cluster
 from registry.cluster.shards import Shards
 from registry.embedded import Registry
 from registry.fingerprints import Fingerprint
 from registry.home import Home
-from registry.types import Embeddings, Hits, Matrix
+from registry.types import Backfill, Embeddings, Hits, IndexInfo, Matrix
 
 __all__ = ["ClusterRegistry"]
 
 
 class ClusterRegistry(Registry):
-    """A registry whose scans and evaluations are computed by the nodes of a cluster; see `docs/cluster.md`.
+    """A registry whose scans, evaluations, searches, indexes and backfills are computed by nodes; see `docs/cluster.md`.
 
     The facts are read and written by this process alone. Nodes read vectors where this registry keeps them, so its
     galleries are in a folder that all of them see by the same path, or in an object store.
@@ -95,4 +96,40 @@ class ClusterRegistry(Registry):
             self._home, gallery, queries, version=version, k=k, allow_unmeasured=allow_unmeasured,
             shortlist=shortlist, candidates=candidates, side=side, fingerprint=fingerprint, calibrate=calibrate, where=where,
             elsewhere=self._shards.search,
+        )  # fmt: skip
+
+    def build_index(
+        self,
+        gallery: str,
+        version: str | None = None,
+        *,
+        kind: str = "auto",
+        compression: str = "none",
+        recall: float = 0.95,
+        settings: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        progress: indexing.Progress | None = None,
+    ) -> IndexInfo:
+        """See `Registry.build_index`: a node builds it, and this process writes it down."""
+        return indexing.build(
+            self._home, gallery, version=version, kind=kind, compression=compression, recall=recall, settings=settings,
+            seed=seed, progress=progress, worked=partial(building.worked, self._cluster),
+        )  # fmt: skip
+
+    def run_backfill(
+        self,
+        id: str,
+        *,
+        encode: Callable[[Any], Any] | None = None,
+        allow_drift: bool = False,
+        progress: running.Progress | None = None,
+        tracking_uri: str | None = None,
+    ) -> Backfill:
+        """See `Registry.run_backfill`: nodes encode the pieces of a batch, this process stores the batch.
+
+        A function is one that nodes can import. Batches of some hundred items for each CPU keep them busy.
+        """
+        return running.run(
+            self, id, encode=encode, allow_drift=allow_drift, progress=progress, tracking_uri=tracking_uri,
+            elsewhere=partial(encoding.opened, self._cluster),
         )  # fmt: skip

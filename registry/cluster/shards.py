@@ -169,9 +169,13 @@ class Shards:
     def search(
         self, source: Source, better: Sequence[Source], without: pa.Array | None, queries: Array, k: int, metric: Metric
     ) -> Hits | None:
-        """The k closest in a segment, `without` what `better` ones hold; None for one that is attached. See `Sharded.search`."""
+        """The k closest in a segment, `without` what `better` ones hold; None for one that is small, or attached."""
         stored = source.stored
-        if not isinstance(stored, LanceBackend) or any(s.stored.state is None for s in better):
+        if (
+            not isinstance(stored, LanceBackend)
+            or source.rows < _LEAST_ROWS
+            or any(s.stored.state is None for s in better)
+        ):
             return None
         what = (stored.gallery, stored.version, source.path.gallery, metric)
         state = (stored.state, tuple(s.stored.state for s in better))
