@@ -26,6 +26,7 @@ def connect(
     timeout: float = 60.0,
     dtype: Literal["float32", "float16"] = "float32",
     progress: bool | None = None,
+    ray: str | None = None,
 ) -> Connection:
     """Open the registry in the folder `home`, creating it on first use, or the one that a server at that address has.
 
@@ -40,6 +41,8 @@ def connect(
         timeout: seconds that a server may be silent.
         dtype: of vectors that a server sends: float16 halves what travels, and keeps three digits.
         progress: whether long transfers show how far they are; by default where standard error is a terminal.
+        ray: the address of a Ray cluster that is to compute, such as `host:6379`, which the `ray` extra needs; by default this
+            process does. See `docs/cluster.md`.
 
     Raises:
         Unavailable: a server cannot be reached, said by the first method that asks it.
@@ -53,11 +56,17 @@ def connect(
             raise InvalidInput("a server has its own database: leave database out, or give a folder")
         if galleries is not None:
             raise InvalidInput("a server knows where its galleries are: leave galleries out, or give a folder")
+        if ray is not None:
+            raise InvalidInput("a server computes where it is: leave ray out, or give a folder")
         from registry.client import Client
 
         given = os.environ.get("SAMESPACE_TOKEN") if token is None else token
         return Client(str(home), token=given or None, timeout=timeout, dtype=dtype, progress=progress)
     try:
+        if ray is not None:
+            from registry.cluster.registry import ClusterRegistry
+
+            return ClusterRegistry.on(ray, home, database=database, galleries=galleries)
         from registry.embedded import Registry
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] == "registry":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from uuid import uuid4
 
 import numpy as np
@@ -17,8 +18,9 @@ from registry.calibration import Knots
 from registry.errors import InvalidInput
 from registry.home import Home
 from registry.paths import Graph
+from registry.rankings import Ranked, Ranking, here, naive, ranking, sides_of
 from registry.refs import is_relative, prefix_of
-from registry.retrieval import retrieval
+from registry.retrieval import Retrieval
 from registry.services import evidence, galleries, transforms
 from registry.tables import now
 from registry.types import Evaluation, Matrix, Path
@@ -28,8 +30,6 @@ __all__ = ["evaluate"]
 
 _MOST_LONG_PATHS = 8
 """Of a pair of versions every single map is measured, and so many chains of several maps."""
-
-_KS = (1, 5)
 
 Progress = Callable[[int, int], None]
 
@@ -57,8 +57,9 @@ def evaluate(
     label: str | None,
     seed: int,
     progress: Progress | None,
+    ranked: Ranked | None = None,
 ) -> Matrix:
-    """Measure and store every cell; see `Registry.evaluate`."""
+    """Measure and store every cell; see `Registry.evaluate`. Queries are `ranked` in this process unless that says where."""
     check_seed(seed)
     if isinstance(versions, str) or (versions is not None and not len(versions)):
         raise InvalidInput(f"versions must be a list of one or more, such as ['products/1'], got {versions!r:.80}")
@@ -75,7 +76,8 @@ def evaluate(
             if c.path
             for p in (c.path.space,)
         }
-    found, lines = _measure(home, bench, column, list(_cells(graph, refs, cuts)), spaces, seed, progress)
+    cells = list(_cells(graph, refs, cuts))
+    found, lines = _measure(home, bench, column, cells, spaces, seed, progress, ranked or here)
     with home.database.writing() as session:
         evidence.store(session, found, lines)
     with home.database.reading() as session:
@@ -124,14 +126,10 @@ def _worth_measuring(paths: Iterator[Path]) -> list[Path]:
     return single + longer
 
 
-def _sides(home: Home, bench: Bench, cell: _Cell, spaces: dict[str, Metric]) -> tuple[Array, Array, Metric]:
-    """Query and gallery vectors as the cell compares them, and by which metric."""
+def _ranking(home: Home, bench: Bench, cell: _Cell, spaces: dict[str, Metric]) -> Ranking:
     if cell.path is None:
-        # The mistake that a registry prevents, made on purpose: equal dimensions taken for one space.
-        queries, gallery = bench.vectors[cell.query], bench.vectors[cell.gallery]
-        dim = min(queries.shape[1], gallery.shape[1])
-        return queries[:, :dim], gallery[:, :dim], bench.metric[cell.gallery]
-    return *benchmarks.sides(home, bench, cell.path), spaces[cell.path.space]
+        return naive(bench, cell.query, cell.gallery)
+    return ranking(home, bench, cell.path, spaces[cell.path.space])
 
 
 def _measure(
@@ -142,6 +140,7 @@ def _measure(
     spaces: dict[str, Metric],
     seed: int,
     progress: Progress | None,
+    ranked: Ranked,
 ) -> tuple[list[Evaluation], dict[int, Knots]]:
     """The evaluations, and by the place of one of each cell the calibration of its scores."""
     found: list[Evaluation] = []
@@ -149,13 +148,15 @@ def _measure(
     own: dict[str, _Measured] = {}
     measurement, labels = uuid4().hex, bench.codes(label)
     calibrator = Calibrator(bench, labels, seed)
-    for done, cell in enumerate(cells):
-        sides = _sides(home, bench, cell, spaces)
-        measured, resamples = _values(*sides, labels, seed)
+    rankings = [_ranking(home, bench, cell, spaces) for cell in cells]
+    sides = lru_cache(1)(partial(sides_of, vectors=bench.vectors))  # of one cell: ranked, then calibrated
+    results = ranked(bench, labels, rankings, sides)
+    for done, (cell, compared, result) in enumerate(zip(cells, rankings, results, strict=True)):
+        measured, resamples = _values(result, seed)
         if cell.role == "self":
             own[cell.gallery] = measured
         if cell.role == "path" and cell.query != cell.gallery:
-            line = calibrator.line(cell.query, *sides)
+            line = calibrator.line(cell.query, *sides(compared))
             if line is not None:
                 lines[len(found) + list(measured).index(evidence.RANKING_METRIC)] = line
         found += _rows(bench, label, cell, measured, own[cell.gallery], resamples, measurement)
@@ -168,10 +169,7 @@ _Measured = dict[str, tuple[float, Array]]
 """By metric the value, and the means of its resamples."""
 
 
-def _values(queries: Array, gallery: Array, metric: Metric, labels: Array, seed: int) -> tuple[_Measured, Resamples]:
-    result = retrieval(
-        queries, gallery, query_labels=labels, gallery_labels=labels, ks=_KS, same_items=True, zeros=True, metric=metric
-    )  # fmt: skip
+def _values(result: Retrieval, seed: int) -> tuple[_Measured, Resamples]:
     counted = ~np.isnan(result.per_query["map"])
     resamples = Resamples(int(counted.sum()), seed=seed)
     measured = {

@@ -363,6 +363,11 @@ class Dataset:
             found = self.at(version).get_fragments()
             return {f.fragment_id: ("/".join(file.path for file in f.data_files()), f.num_deletions) for f in found}
 
+    def fragment_rows(self, version: int) -> list[tuple[int, int]]:
+        """The number of each fragment at `version`, in stored order, and how many rows it has."""
+        with _reading(self.uri, version):
+            return [(f.fragment_id, f.count_rows()) for f in self.at(version).get_fragments()]
+
     def addressed(
         self, version: int, columns: list[str], rows: int, *, fragments: Sequence[int] | None = None
     ) -> Iterator[tuple[pa.RecordBatch, Array]]:

@@ -27,6 +27,8 @@ from registry.types import IndexInfo
 __all__ = ["build", "drop"]
 
 Progress = Callable[[int, int], None]
+Worked = Callable[[Job, Progress | None], dict[str, Any]]
+"""Does a job, and gives what was built as JSON values."""
 
 _K = 10
 _ROOT = Path(__file__).parent.parent
@@ -34,9 +36,9 @@ _ROOT = Path(__file__).parent.parent
 
 def build(
     home: Home, gallery: str, *, version: str | None, kind: str, compression: str, recall: float,
-    settings: Mapping[str, Any] | None, seed: int, progress: Progress | None,
+    settings: Mapping[str, Any] | None, seed: int, progress: Progress | None, worked: Worked | None = None,
 ) -> IndexInfo:  # fmt: skip
-    """Build an index over a segment; see `Registry.build_index`."""
+    """Build an index over a segment; see `Registry.build_index`. It is done in a process of its own, unless `worked` does it."""
     _check(recall, seed)
     with home.database.reading() as session:
         target = indexes.target(session, gallery, version)
@@ -55,7 +57,7 @@ def build(
         rows_file=str(files[1]),
     )  # fmt: skip
     try:
-        built = _worked(job, progress)
+        built = (worked or _worked)(job, progress)
         with home.database.writing() as session:
             info, replaced = indexes.add(session, target, id, built, kind=chosen.kind, compression=chosen.compression)
     except BaseException:

@@ -23,7 +23,7 @@ from registry.types import Embeddings
 from registry.vectors import Array, as_rows, check_finite
 from registry.writing import require_known
 
-__all__ = ["convert", "fetch", "fetch_blocks", "scan"]
+__all__ = ["convert", "fetch", "fetch_blocks", "scan", "scanned"]
 
 
 def convert(home: Home, vectors: Any, *, source: str, into: str, allow_unmeasured: bool) -> Array:
@@ -120,12 +120,17 @@ def _found(stored: Backend, wanted: pa.Array) -> Array:
 
 def scan(home: Home, gallery: str, *, into: str, rows: int, allow_unmeasured: bool) -> Iterator[Embeddings]:
     """All vectors of a gallery in the space asked for, in blocks; see `Registry.scan`."""
+    sources, into = scanned(home, gallery, into=into, rows=rows, allow_unmeasured=allow_unmeasured)
+    return _blocks_of_all(sources, into, rows)
+
+
+def scanned(home: Home, gallery: str, *, into: str, rows: int, allow_unmeasured: bool) -> tuple[list[Source], str]:
+    """What a scan reads, one source after the other, and the space that it leads them into."""
     check_rows(rows)
     with home.database.reading() as session:
         into = transforms.resolve_space(session, into)
         row = galleries.gallery(session, gallery)
-        sources = _leading(home, session, row, into, allow_unmeasured=allow_unmeasured)
-    return _blocks_of_all(sources, into, rows)
+        return _leading(home, session, row, into, allow_unmeasured=allow_unmeasured), into
 
 
 def _blocks_of_all(sources: list[Source], into: str, rows: int) -> Iterator[Embeddings]:

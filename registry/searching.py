@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -39,6 +39,10 @@ _CACHED_BYTES = 1 << 30
 _LOOKED_AGAIN_S = 10.0  # at what an engine says of its table
 
 
+Elsewhere = Callable[[Source, Sequence[Source], pa.Array | None, Array, int, Metric], tuple[Array, Array] | None]
+"""The exact k closest of a segment, without those that better ones hold, by a metric; None where it cannot tell."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shortlist:
     """A first pass over the first `width` dimensions, which finds `candidates` items for the second to rank."""
@@ -50,9 +54,9 @@ class Shortlist:
 def search(
     home: Home, gallery: str, queries: Any, *, version: str, k: int, allow_unmeasured: bool,
     shortlist: int | None = None, candidates: int | None = None, side: Mapping[str, Any] | None = None,
-    fingerprint: Fingerprint = None, calibrate: bool = True, where: Where | None = None,
+    fingerprint: Fingerprint = None, calibrate: bool = True, where: Where | None = None, elsewhere: Elsewhere | None = None,
 ) -> Hits:  # fmt: skip
-    """The k closest items to each query; see `Registry.search`."""
+    """The k closest items to each query; see `Registry.search`. Whole segments are searched `elsewhere` if that can."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= _MOST_HITS:
         raise InvalidInput(f"k must be a whole number from 1 to {_MOST_HITS}, got {k!r}: scan the gallery for more")
     first = _shortlist(shortlist, candidates, int(k))
@@ -68,13 +72,23 @@ def search(
     best = None
     for place, (source, query_side, compared) in enumerate(plan.segments):
         mapped = _mapped(query_side, rows, sides.get(source.version))
-        found = _search_segment(home, plan, place, mapped, int(k), compared, first, among)
+        found = None
+        if elsewhere is not None and first is None and among is None and not _has_index(source):
+            better = [s for s, _, _ in plan.segments[:place]]
+            found = elsewhere(source, better, plan.held[place], mapped, int(k), compared)
+        if found is None:
+            found = _search_segment(home, plan, place, mapped, int(k), compared, first, among)
         if calibrate and source.version in plan.lines:
             found = found[0], calibration.apply(found[1], *plan.lines[source.version])
         best = found if best is None else merge(best, found)
     if best is None:
         best = empty_hits(len(rows), int(k), string_ids=plan.id_type == "string")
     return Hits(*best, path=plan.paths, calibrated=tuple(plan.lines) if calibrate else ())
+
+
+def _has_index(source: Source) -> bool:
+    """Whether a segment is searched by an index of its own."""
+    return "search" in source.stored.capabilities and not source.path.gallery
 
 
 def _checked(queries: Any, dim: int) -> Array:
@@ -294,7 +308,7 @@ def _search_segment(
             f"{source.path.space} has {dim}, compared by {metric}"
         )
     wanted_ids = None if among is None else among.ids
-    if shortlist is None and "search" in source.stored.capabilities and not source.path.gallery:
+    if shortlist is None and _has_index(source):
         return source.stored.search(queries, k, metric=metric, without=plan.held[place], among=wanted_ids)
     width = dim if shortlist is None else shortlist.width
     strings = plan.id_type == "string"

@@ -19,7 +19,7 @@ from registry.transforms import Transform
 from registry.types import Path
 from registry.vectors import Array, check_finite
 
-__all__ = ["Source", "blocks", "held_by", "sources_of", "through"]
+__all__ = ["Source", "blocks", "blocks_without", "held_by", "sources_of", "through"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,14 @@ def blocks(
 
     A search admits `zeros`: an item that a map leaves without direction is close to nothing, and the rest is found.
     """
-    without = held_by(better)
+    return blocks_without(source, held_by(better), rows, zeros=zeros, among=among)
+
+
+def blocks_without(
+    source: Source, without: pa.Array | None, rows: int = BLOCK_ROWS, *, zeros: bool = False,
+    among: pa.Array | None = None,
+) -> Iterator[tuple[Array, Array]]:  # fmt: skip
+    """The same, without the items that are named."""
     for ids, block in source.stored.blocks(rows):
         kept = chosen(ids, without=without, among=among)
         if kept is not None and not kept.all():

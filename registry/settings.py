@@ -37,7 +37,7 @@ class Settings:
     attachable: str = _setting(
         "",
         "addresses and folders, with commas between, below which admins may attach vectors through the server, such as "
-        "'postgresql://reader@db/shop,/srv/vectors'; empty is none",
+        "'/srv/vectors'; empty is none",
     )
     tracking_uri: str = _setting(
         "", "MLflow's store of runs; empty is mlflow.db in the home", secret=True

@@ -66,6 +66,10 @@ class LanceBackend(Backend):
         """See `Dataset.fragments`."""
         return self.dataset.fragments(self.lance_version)
 
+    def fragment_rows(self) -> list[tuple[int, int]]:
+        """The number of each fragment, in stored order, and how many rows it has."""
+        return self.dataset.fragment_rows(self.lance_version)
+
     def rows(self, places: Array) -> Array:
         """Rows by their number."""
         return vectors_of(self.dataset.rows(places, self.lance_version, ["vector"])["vector"])

@@ -49,7 +49,9 @@ class Pool:
         try:
             with self.transaction(timeout_ms, settings) as connection:
                 return do(connection)
-        except _Lost:
+        except Unavailable as error:
+            if not _lost(error.__cause__):
+                raise
             self.close()
             time.sleep(_AGAIN_S)  # a server that restarts is back after a moment
         with self.transaction(timeout_ms, settings) as connection:
@@ -103,8 +105,18 @@ class Pool:
             connection.close()
 
 
-class _Lost(Unavailable):
-    """The connection broke; all that was asked is safe to ask again."""
+def _refused(error: psycopg.Error) -> bool:
+    """Whether the server wants other credentials."""
+    state, text = error.sqlstate or "", str(error)
+    return state.startswith("28") or "authentication failed" in text or "no password supplied" in text
+
+
+def _lost(error: BaseException | None) -> bool:
+    """Whether the connection broke or could not be made: all that was asked is safe to ask again."""
+    if not isinstance(error, psycopg.OperationalError) or _refused(error):
+        return False
+    state = error.sqlstate or ""
+    return not state or state.startswith("08") or state in _GOING
 
 
 def said(error: psycopg.Error, where: str, timeout_ms: int = TIMEOUT_MS) -> SamespaceError:
@@ -118,10 +130,10 @@ def said(error: psycopg.Error, where: str, timeout_ms: int = TIMEOUT_MS) -> Same
         return Unavailable(f"{where} may not be read: {first}; GRANT SELECT on the table to this user")
     if state in ("42P01", "42703", "42883", "42704", "3F000"):
         return CorruptFile(f"{where} lost what was attached: {first}; put it back, or detach it")
-    if state.startswith("28") or "authentication failed" in str(error) or "no password supplied" in str(error):
+    if _refused(error):
         return Unavailable(
             f"{where} refused the credentials: {first}; put the password into PGPASSWORD, ~/.pgpass or a service"
         )
-    if isinstance(error, psycopg.OperationalError) and (not state or state.startswith("08") or state in _GOING):
-        return _Lost(f"{where} cannot be reached: {first}; check that it runs, then try again")
+    if _lost(error):
+        return Unavailable(f"{where} cannot be reached: {first}; check that it runs, then try again")
     return Unavailable(f"{where} did not answer as it should: {first}")

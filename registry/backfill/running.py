@@ -27,6 +27,9 @@ __all__ = ["Progress", "Steps", "is_reached", "run", "timed"]
 Progress = Callable[[int, int], None]
 """Told how many items are done, of how many."""
 
+Elsewhere = Callable[[str | Callable[[Any], Any], str | None], Encoder]
+"""Opens the encoder that is named, or a function, and MLflow's store, for other processes to encode with."""
+
 T = TypeVar("T")
 
 _STORING_TRIES = 5
@@ -73,8 +76,9 @@ def run(
     allow_drift: bool = False,
     progress: Progress | None = None,
     tracking_uri: str | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Backfill:
-    """Run a backfill to its end, or until it is paused; see `Registry.run_backfill`.
+    """Run a backfill to its end, or until it is paused; see `Registry.run_backfill`. Encoded is here, or `elsewhere`.
 
     Whatever goes wrong is kept with it, which is then paused; so it is where somebody interrupts this.
     """
@@ -82,7 +86,7 @@ def run(
     found = registry.hold_backfill(id, runner=me)
     try:
         with held(registry, id, me) as lease:
-            encoder = _opened(found, encode, tracking_uri, lease)
+            encoder = _opened(found, encode, tracking_uri, lease, elsewhere)
             version = registry.version(found.version)
             _verify(registry, version, encoder, allow_drift=allow_drift)
             with opened(registry, found.gallery, found.inputs) as read:
@@ -129,10 +133,15 @@ def _name() -> str:
     return f"{user:.60}@{socket.gethostname():.80}, process {os.getpid()}, {uuid4().hex[:8]}"
 
 
-def _opened(found: Backfill, encode: Callable[[Any], Any] | None, tracking_uri: str | None, lease: Lease) -> Encoder:
+def _opened(
+    found: Backfill, encode: Callable[[Any], Any] | None, tracking_uri: str | None, lease: Lease,
+    elsewhere: Elsewhere | None = None,
+) -> Encoder:  # fmt: skip
     place = encode or found.encoder
     if place is None:
         raise InvalidInput(f"{found.id} was planned without an encoder: give one, as run_backfill(id, encode=function)")
+    if elsewhere is not None:
+        return elsewhere(place, tracking_uri)
     token = os.environ.get(encoders.TOKEN)
     return encoders.opened(place, tracking_uri=tracking_uri, token=token, sleep=lease.sleep)
 

@@ -98,8 +98,15 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
     envvar="SAMESPACE_GALLERIES",
     help="Where a new registry keeps vectors: s3://bucket/prefix; in the home by default [$SAMESPACE_GALLERIES].",
 )
+@click.option(
+    "--ray",
+    envvar="SAMESPACE_RAY",
+    help="Address of a Ray cluster that is to compute, such as host:6379; this process by default [$SAMESPACE_RAY].",
+)
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output.")
 @click.pass_context
-def app(ctx: click.Context, home: str, database: str | None, galleries: str | None, as_json: bool) -> None:
+def app(
+    ctx: click.Context, home: str, database: str | None, galleries: str | None, ray: str | None, as_json: bool
+) -> None:
     """Keep stored embeddings usable by every later version of their model."""
-    ctx.obj = Context(home=home, database=database, as_json=as_json, galleries=galleries)
+    ctx.obj = Context(home=home, database=database, as_json=as_json, galleries=galleries, ray=ray)

@@ -33,6 +33,7 @@ class Context:
     database: str | None
     as_json: bool
     galleries: str | None = None
+    ray: str | None = None
 
     def open(self, *, create: bool = False) -> Connection:
         """The registry; NotFound where there is none and the command is not one that begins one."""
@@ -43,7 +44,7 @@ class Context:
                 f"there is no registry at {self.home}: check --home, or begin one with 'samespace model register', "
                 "'samespace train' or 'samespace demo'"
             )
-        return connect(self.home, database=self.database, galleries=self.galleries)
+        return connect(self.home, database=self.database, galleries=self.galleries, ray=self.ray)
 
     @property
     def exists(self) -> bool:

@@ -18,10 +18,10 @@ from typing import Any
 import faiss
 import pyarrow as pa
 
-from registry.errors import CorruptFile
+from registry.errors import CorruptFile, Unavailable
 from registry.vectors import Array, Metric
 
-__all__ = ["Fragments", "IndexFiles", "Rows", "digest_of", "opened", "written"]
+__all__ = ["Fragments", "IndexFiles", "Rows", "digest_of", "opened", "placed", "written"]
 
 _ABOUT = b"samespace"
 _PIECE = 4 << 20
@@ -72,6 +72,30 @@ def written(files: IndexFiles, index: Any, rows: Rows, metric: Metric) -> tuple[
                 path.unlink()
         raise
     return digest, size
+
+
+def placed(files: IndexFiles, contents: Sequence[memoryview]) -> None:
+    """Write both files of an index that was built elsewhere, whole and on disk to stay. Nothing is left if that fails.
+
+    Raises:
+        CorruptFile: they do not have the digest.
+    """
+    paths = files.faiss, files.rows
+    parts = [path.with_name(f"{path.name}.part") for path in paths]
+    try:
+        for part, content in zip(parts, contents, strict=True):
+            part.write_bytes(content)
+            _sync(part)
+        if digest_of(parts) != files.digest:
+            raise CorruptFile(f"{files.faiss} was damaged on its way here: build the index again")
+        for part, path in zip(parts, paths, strict=True):
+            part.replace(path)
+        _sync(files.faiss.parent)
+    except OSError as error:
+        raise Unavailable(f"{files.faiss} cannot be written: {error.strerror}; mend that and try again") from error
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
 
 
 def digest_of(paths: Sequence[Path]) -> str:

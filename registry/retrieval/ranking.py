@@ -9,7 +9,7 @@ GIL.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
@@ -19,7 +19,7 @@ from registry.retrieval.result import Retrieval, summarize
 from registry.retrieval.task import Task, prepare
 from registry.vectors import Array, Metric
 
-__all__ = ["cores", "measure", "retrieval", "workers"]
+__all__ = ["cores", "measure", "ranked", "retrieval", "workers"]
 
 _ROWS_PER_JOB = 64  # rows that one thread takes at a time: keeps its temporaries small
 
@@ -79,12 +79,20 @@ def retrieval(
         own=own,
     )
     columns = np.full((len(task.queries), task.width), np.nan)
-    buffer = np.empty((task.rows(block), len(task.gallery)), dtype=np.float32)
-    with workers() as pool:
-        for rows in task.blocks(len(buffer)):
-            scores = np.matmul(task.queries[rows], task.gallery.T, out=buffer[: len(rows)])
-            columns[rows] = measure(task, rows, scores, pool)
+    for rows, values in ranked(task, task.blocks(task.rows(block))):
+        columns[rows] = values
     return summarize(columns, task.ks, task.map_ks)
+
+
+def ranked(task: Task, blocks: Iterable[Array]) -> Iterator[tuple[Array, Array]]:
+    """Of each block of queries (m,) of a task their metrics (m, `task.width`); the first block is the largest."""
+    buffer = np.empty((0, len(task.gallery)), dtype=np.float32)
+    with workers() as pool:
+        for rows in blocks:
+            if len(rows) > len(buffer):
+                buffer = np.empty((len(rows), len(task.gallery)), dtype=np.float32)
+            scores = np.matmul(task.queries[rows], task.gallery.T, out=buffer[: len(rows)])
+            yield rows, measure(task, rows, scores, pool)
 
 
 def measure(task: Task, rows: Array, scores: Array, pool: Executor) -> Array:

@@ -15,9 +15,9 @@ from registry.retrieval.relevance import Relevance, relevance
 from registry.retrieval.scoring import comparable
 from registry.vectors import Array, Metric
 
-__all__ = ["Task", "prepare"]
+__all__ = ["BLOCK_BYTES", "Task", "prepare"]
 
-_BLOCK_BYTES = 64 << 20  # of scores at a time: large enough for a fast matrix product, small beside any gallery
+BLOCK_BYTES = 64 << 20  # of scores at a time: large enough for a fast matrix product, small beside any gallery
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +50,7 @@ class Task:
         """The relevant gallery rows (m, r) of queries `rows` (m,), which all have r of them."""
         return self.relevance.columns(rows)
 
-    def rows(self, block: int | None, budget_bytes: int = _BLOCK_BYTES) -> int:
+    def rows(self, block: int | None, budget_bytes: int = BLOCK_BYTES) -> int:
         """How many queries to score at a time: `block`, or as many as `budget_bytes` of scores hold."""
         return min(block or max(1, budget_bytes // (4 * len(self.gallery))), len(self.order))
 

@@ -106,7 +106,7 @@ JSON = {
     "NewAnchors": {"name": "new", "gallery": "open", "ids": [1, 2]}, "Measure": {"benchmark": "open"},
     "NewStudy": {"old": "shoes/1", "new": "shoes/2", "benchmark": "open"},
     "NewBackfill": {"gallery": "open", "into": "shoes/2"}, "Runner": {"runner": "me"}, "Next": {"runner": "me"},
-    "Leaving": {"runner": "me"}, "Drop": {"version": "shoes/1"},
+    "Leaving": {"runner": "me"}, "Drop": {"version": "shoes/1"}, "NewIndex": {"kind": "exact"},
     "NewCheck": {"deviation": 0, "tolerance": 0.01, "worst": "a"}, "PreviewUrl": {"url": None}, "Attach": {"version": "shoes/1", "again": True}, "Detach": {"version": "shoes/1"}, "NewToken": {"name": "new"}, "NewWebhook": {"name": "new", "url": "https://example.org/"},
 }  # fmt: skip
 
