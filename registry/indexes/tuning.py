@@ -12,7 +12,7 @@ from registry.vectors import Array, Metric
 
 __all__ = ["Truth", "recall_of", "tuned"]
 
-_MARGIN = 0.003  # of the recall that is aimed at: what is measured on other rows varies by about so much
+_ERRORS = 2.0  # standard errors by which the recall on the rows that it is tuned on exceeds the one that is aimed at
 _AS_GOOD = 0.002
 _METRIC = {"cosine": faiss.METRIC_INNER_PRODUCT, "dot": faiss.METRIC_INNER_PRODUCT, "l2": faiss.METRIC_L2}
 
@@ -44,8 +44,8 @@ class Truth:
         made.positions, made.scores = self.positions[which], self.scores[which]
         return made
 
-    def share(self, scores: Array, positions: Array, *, lossless: bool) -> float:
-        """The recall of found rows (q, k): the mean share of the exact k nearest among them.
+    def shares(self, scores: Array, positions: Array, *, lossless: bool) -> Array:
+        """The recall (q,) of found rows (q, k): of each query the share of the exact k nearest among them.
 
         Where scores are exact, what is as close as the k-th nearest counts too: of equals any may be found.
         """
@@ -55,27 +55,36 @@ class Truth:
             near = np.abs(last) * 1e-5 + 1e-6
             hit |= (positions >= 0) & (scores <= last + near if self._metric == "l2" else scores >= last - near)
         there = (self.positions >= 0).sum(axis=1)
-        return float(np.mean(hit.sum(axis=1) / np.maximum(there, 1)))
+        found: Array = hit.sum(axis=1) / np.maximum(there, 1)
+        return found
 
 
 def recall_of(index: Any, truth: Truth, knob: int | None, *, lossless: bool) -> float:
     """The recall of an index at one setting of its knob, a share."""
-    scores, positions = index.search(truth.queries, truth.k, params=parameters(index, knob))
-    return truth.share(scores, positions, lossless=lossless)
+    return float(_shares(index, truth, knob, lossless=lossless).mean())
 
 
 def tuned(index: Any, truth: Truth, recall: float, *, lossless: bool) -> int:
-    """The smallest `ef_search` or `nprobe` that reaches a recall; where none does, the smallest that is as good as any."""
+    """The smallest `ef_search` or `nprobe` that surely reaches a recall; where none does, the smallest as good as any.
+
+    Surely is by some standard errors over the queries, as others are to reach it, too.
+    """
     measured: list[tuple[int, float]] = []
     for knob in _steps(core_of(index)):
-        found = recall_of(index, truth, knob, lossless=lossless)
+        shares = _shares(index, truth, knob, lossless=lossless)
+        found, error = float(shares.mean()), float(shares.std() / np.sqrt(max(len(shares), 1)))
         measured.append((knob, found))
-        if found >= recall + _MARGIN * (recall < 1):
+        if found - _ERRORS * error >= recall:
             return knob
-        if len(measured) > 3 and found - measured[-4][1] < _AS_GOOD / 4 and found < recall:
-            break  # what is lost is lost to compression
+        if len(measured) > 3 and found - measured[-4][1] < _AS_GOOD / 4:
+            break  # what is lost is lost to compression, or is within the error
     best = max(found for _, found in measured)
     return next(knob for knob, found in measured if found >= best - _AS_GOOD)
+
+
+def _shares(index: Any, truth: Truth, knob: int | None, *, lossless: bool) -> Array:
+    scores, positions = index.search(truth.queries, truth.k, params=parameters(index, knob))
+    return truth.shares(scores, positions, lossless=lossless)
 
 
 def _steps(core: Any) -> list[int]:
