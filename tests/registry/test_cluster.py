@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from registry import connect
-from registry.errors import InvalidInput
+from registry.cluster.nodes import answered, unpacked
+from registry.cluster.parts import require_seen
+from registry.errors import InvalidInput, Unavailable
 from registry.transforms import Orthogonal
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'samespace[ray]'")
@@ -235,3 +237,24 @@ def test_a_backfill_loses_and_repeats_nothing_though_a_node_dies(nodes, tmp_path
         )
         with pytest.raises(InvalidInput, match="a module that its nodes can import"):
             reg.run_backfill(reg.plan_backfill("shop", into="products/3").id, encode=lambda ids: np.ones((len(ids), 8)))
+
+
+def test_the_command_line_names_a_cluster(nodes, home, samespace):
+    samespace("--home", home, "--ray", nodes.address, "evaluate", "bench", "--version", "products/1")
+    told = samespace("--home", "http://127.0.0.1:9", "--ray", nodes.address, "gallery", "list", code=1)
+    assert "a server computes where it is" in told.output
+    assert "shop" in samespace("--home", home, "--ray", "nowhere:1", "gallery", "list").output  # which asks no cluster
+    assert "ray must be the address" in samespace("--home", home, "--ray", " ", "gallery", "list", code=1).output
+
+
+def test_a_folder_that_a_node_does_not_see_is_named():
+    with pytest.raises(
+        Unavailable, match=r"is not there on the node .*: keep galleries in a folder that every node sees"
+    ):
+        require_seen("/no/such/folder")
+
+
+def test_a_node_of_another_release_is_refused():
+    answer = answered(require_seen, "0.0.0", "s3://bucket/g")
+    with pytest.raises(InvalidInput, match=r"0\.0\.0 asks it: install the same release on every node"):
+        unpacked(answer)
