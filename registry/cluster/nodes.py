@@ -7,6 +7,7 @@ cluster is to be trusted as this process is. A part is a pure function of what i
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ __all__ = ["Cluster", "answered", "unpacked"]
 
 _SENT_AGAIN = 4
 _PER_CPU = 2
+_CONNECT_S = 10.0
 _LONGEST_ADDRESS = 500
 
 Part = tuple[Any, ...]
@@ -57,6 +59,7 @@ class Cluster:
         with self._lock:
             if not ray.is_initialized():
                 try:
+                    _knock(self.address)
                     ray.init(self.address, namespace="samespace", log_to_driver=False, logging_level="error")
                 except (OSError, RuntimeError, ValueError) as error:
                     first = (str(error).splitlines() or ["no reason given"])[0]
@@ -145,6 +148,13 @@ class Cluster:
                 f"the Ray cluster at {self.address} lost a part of the work {_SENT_AGAIN + 1} times ({first:.200}): "
                 "nothing was stored, try again"
             ) from error
+
+
+def _knock(address: str) -> None:
+    """Refuse an address where nobody listens: Ray would ask for minutes. OSError if so, or ValueError for a bad port."""
+    host, sign, port = address.removeprefix("ray://").rpartition(":")
+    if sign:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
 
 
 def answered(task: Callable[..., Any], release: str, *part: Any) -> dict[str, Any]:

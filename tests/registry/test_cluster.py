@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -258,3 +260,10 @@ def test_a_node_of_another_release_is_refused():
     answer = answered(require_seen, "0.0.0", "s3://bucket/g")
     with pytest.raises(InvalidInput, match=r"0\.0\.0 asks it: install the same release on every node"):
         unpacked(answer)
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once():
+    """In a process of its own: this one is at a cluster, which it uses whatever is named."""
+    code = "from registry.cluster.nodes import Cluster; Cluster('127.0.0.1:1').cpus()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "Unavailable: no Ray cluster can be reached at 127.0.0.1:1" in done.stderr
