@@ -140,7 +140,7 @@ def _postgres_database(server: str, template: str = "template1") -> Iterator[str
 
 
 _LONGEST = (
-    "test_readme.py", "test_demo.py", "test_running.py", "test_processes.py", "test_kill.py", "test_importing.py",
+    "test_demo.py", "test_readme.py", "test_cluster.py", "test_running.py", "test_processes.py", "test_kill.py", "test_importing.py",
     "test_methods.py", "test_serving.py", "test_corruption.py", "test_distributed.py", "test_description.py",
 )  # fmt: skip
 
