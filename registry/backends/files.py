@@ -89,7 +89,7 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         why = error.strerror or str(error).splitlines()[0][:200]
-        raise CorruptFile(f"{path} cannot be read, {why}: put it back, or detach it") from error
+        raise CorruptFile(f"{path} cannot be read, {why}: check the path, or detach it if it is gone") from error
     except (ValueError, TypeError, EOFError, pa.ArrowException) as error:
         first = (str(error).splitlines() or ["no reason given"])[0][:200]
         raise CorruptFile(f"{path} is not what it should be, {first}: put it back, or detach it") from error
