@@ -238,13 +238,14 @@ def draw(found: Sequence[Curves], file: Path) -> None:
 def main() -> int:
     """Print the tables; exit status 1 where a calibrated curve sags by more than the bar."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", nargs="*", choices=["digits", "cifar100", []], default=["digits", "cifar100"])
+    parser.add_argument("data", nargs="*", choices=["digits", "cifar100", []], default=[], help="both unless named")
     parser.add_argument("--seeds", type=int, default=3, help="of digits")
     parser.add_argument(
         "--work", type=Path, default=Path("bench/work/mixed"), help="the folder that keeps CIFAR's trainings"
     )
     parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
+    given.data = given.data or ["digits", "cifar100"]
     torch.set_num_threads(1)  # networks this small gain little from a second thread
     found: list[Curves] = []
     if "digits" in given.data:

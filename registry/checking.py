@@ -13,7 +13,7 @@ from registry.database import HEAD, Database
 from registry.errors import CorruptFile, SamespaceError
 from registry.findings import Finding
 from registry.indexes.files import digest_of
-from registry.inventory import Inventory, StoredDataset, StoredFile, inventory
+from registry.inventory import Inventory, StoredDataset, StoredFile, StoredIndexFiles, inventory
 from registry.layout import Layout
 from registry.study import items
 
@@ -34,7 +34,11 @@ def check(database: Database, layout: Layout, *, progress: Progress | None = Non
         return [revision, *wrong]  # what such facts say of the files means nothing
     with database.reading() as session:
         found = inventory(session, layout)
-    wrong = [*_broken_datasets(database, layout, found, progress), *_broken_files(found), *_broken_indexes(found)]
+    wrong = [
+        *_broken_datasets(database, layout, found, progress),
+        *_broken_files(found),
+        *_broken_indexes(database, layout, found),
+    ]
     counted = f"{len(found.datasets)} datasets, {len(found.files)} transforms, canaries and studies"
     return [revision, *(wrong or [Finding("ok", "files", f"{counted}, all as the facts say")])]
 
@@ -110,18 +114,23 @@ def _broken_files(found: Inventory) -> Iterator[Finding]:
             yield Finding("problem", f"{stored.kind} {stored.of}", why, mend)
 
 
-def _broken_indexes(found: Inventory) -> Iterator[Finding]:
+def _broken_indexes(database: Database, layout: Layout, found: Inventory) -> Iterator[Finding]:
     """Nothing that was acknowledged is in an index, and searches go on without it, only slower."""
-    for index in found.indexes:
-        why = None
-        try:
-            if digest_of(index.paths) != index.digest:
-                why = f"{index.paths[0].stem} fails its checksum"
-        except OSError:
-            why = f"{index.paths[0].stem} is gone, or cannot be read"
-        if why:
+    faults = [(index, why) for index in found.indexes if (why := _fault_of_index(index))]
+    with database.reading() as session:
+        now = inventory(session, layout).indexes if faults else ()
+    for index, why in faults:
+        if index in now:  # else it was replaced while it was looked at
             mend = f"'samespace gallery index build {index.gallery} --version {index.version}' builds it again"
             yield Finding("warning", f"index of {index.version} in {index.gallery}", why, mend)
+
+
+def _fault_of_index(index: StoredIndexFiles) -> str | None:
+    name = index.paths[0].stem
+    try:
+        return None if digest_of(index.paths) == index.digest else f"{name} fails its checksum"
+    except OSError:
+        return f"{name} is gone, or cannot be read"
 
 
 def _fault_of_file(stored: StoredFile) -> str | None:

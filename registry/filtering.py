@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ Wanted = tuple[tuple[str, tuple[str | int, ...]], ...]
 """The same, in one order, to be compared."""
 
 _MOST_VALUES = 1000
-_KEPT = 16
+_KEPT_BYTES = 512 << 20
 
 
 def wanted(where: Where | None, labels: Sequence[str], gallery: str) -> Wanted | None:
@@ -75,20 +75,30 @@ class Among:
 
 
 class Filters:
-    """The ids of wanted items, kept for the states that were asked last. Safe to share between threads."""
+    """Ids of items, kept for the states that were asked last, up to so many bytes. Safe to share between threads.
+
+    Of one state the same array comes each time: whoever derives something from it can tell by that.
+    """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, Among] = OrderedDict()
+        self._kept: OrderedDict[Hashable, pa.Array] = OrderedDict()
         self._lock = threading.Lock()
 
     def among(self, items: Dataset, version: int, asked: Wanted) -> Among:
         """All items at `version` that have the wanted values; 3 and "3" are one value."""
         key = (items.uri, version, asked)
-        found = self._kept.get(key)
-        if found is None:
-            found = Among(items.having(version, dict(asked)), key)
-            with self._lock:
-                self._kept[key] = found
-                while len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
+        return Among(self.ids(key, lambda: items.having(version, dict(asked))), key)
+
+    def ids(self, key: Hashable, find: Callable[[], pa.Array]) -> pa.Array:
+        """The ids that `key` stands for, found by `find` unless they are known."""
+        with self._lock:
+            known = self._kept.get(key)
+            if known is not None:
+                self._kept.move_to_end(key)
+                return known
+        found = find()
+        with self._lock:
+            found = self._kept.setdefault(key, found)
+            while len(self._kept) > 1 and sum(ids.nbytes for ids in self._kept.values()) > _KEPT_BYTES:
+                self._kept.popitem(last=False)
         return found

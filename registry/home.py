@@ -108,7 +108,7 @@ class Home:
         return LanceBackend(row.name, version, row.id_type, dataset, segment.lance_version, segment.rows)
 
     def indexed(self, stored: Backend, index: StoredIndex) -> Backend:
-        """What a version stored, searched by its index; as it is, if a file of that is damaged.
+        """What a version stored, searched by its index; as it is, if a file of that is damaged or cannot be read.
 
         Raises:
             FileNotFoundError: a file is gone, since the index was replaced meanwhile, or was lost.
@@ -119,12 +119,14 @@ class Home:
         def open_() -> OpenIndex | None:
             try:
                 found, rows, metric = opened(IndexFiles(*self.layout.index_of(index.id), index.digest))
-            except CorruptFile:
+            except FileNotFoundError:
+                raise
+            except (CorruptFile, OSError):
                 return None
             knob = index.settings.get("ef_search", index.settings.get("nprobe"))
             return OpenIndex(index.id, found, rows, metric, knob, index.compression == "none")
 
-        found = self.opened_indexes.get(index.id, open_)
+        found = self.opened_indexes.get(stored.dataset.uri, index.id, open_)
         return stored if found is None else IndexedBackend(stored, found, self.opened_indexes)
 
     def transform_file(self, id: str) -> FilePath:

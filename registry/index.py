@@ -15,11 +15,11 @@ from registry.errors import InvalidInput
 from registry.vectors import Array, Metric, normalize
 
 __all__ = [
-    "FlatIndex", "IndexCache", "empty_hits", "ids_array", "merge", "oriented", "prepared", "refuse_overflow", "search_blocks",
+    "FAISS_METRIC", "FlatIndex", "IndexCache", "empty_hits", "ids_array", "merge", "oriented", "prepared", "refuse_overflow", "search_blocks",
 ]  # fmt: skip
 
 _LARGEST = 1e37  # what a sum of float32 products may reach with room to spare
-_FAISS_METRIC = {"cosine": faiss.METRIC_INNER_PRODUCT, "dot": faiss.METRIC_INNER_PRODUCT, "l2": faiss.METRIC_L2}
+FAISS_METRIC = {"cosine": faiss.METRIC_INNER_PRODUCT, "dot": faiss.METRIC_INNER_PRODUCT, "l2": faiss.METRIC_L2}
 
 
 def _longest(rows: Array) -> float:
@@ -58,7 +58,7 @@ class FlatIndex:
 
     def __init__(self, dim: int, metric: Metric) -> None:
         self.metric: Metric = metric
-        self._index = faiss.IndexFlat(dim, _FAISS_METRIC[metric])
+        self._index = faiss.IndexFlat(dim, FAISS_METRIC[metric])
         self._chunks: list[Array] = []
         self._longest = 0.0
         self._ids: Array | None = None

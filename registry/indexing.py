@@ -24,7 +24,7 @@ from registry.indexes.kinds import recipe
 from registry.services import indexes
 from registry.types import IndexInfo
 
-__all__ = ["build", "drop"]
+__all__ = ["build", "drop", "remove_files"]
 
 Progress = Callable[[int, int], None]
 Worked = Callable[[Job, Progress | None], dict[str, Any]]
@@ -61,9 +61,9 @@ def build(
         with home.database.writing() as session:
             info, replaced = indexes.add(session, target, id, built, kind=chosen.kind, compression=chosen.compression)
     except BaseException:
-        _remove(home, [id])
+        remove_files(home, [id])
         raise
-    _remove(home, replaced)
+    remove_files(home, replaced)
     return info
 
 
@@ -71,7 +71,7 @@ def drop(home: Home, gallery: str, version: str) -> None:
     """Let an index go; see `Registry.drop_index`."""
     with home.database.writing() as session:
         gone = indexes.drop(session, gallery, version)
-    _remove(home, gone)
+    remove_files(home, gone)
 
 
 def _check(recall: object, seed: object) -> None:
@@ -81,7 +81,7 @@ def _check(recall: object, seed: object) -> None:
         raise InvalidInput(f"seed must be a whole number from 0, got {seed!r:.80}")
 
 
-def _remove(home: Home, ids: Iterable[str]) -> None:
+def remove_files(home: Home, ids: Iterable[str]) -> None:
     """Remove files of indexes; whoever has them open reads on. What cannot go now is found by `samespace doctor`."""
     for path in (path for id in ids for path in home.layout.index_of(id)):
         for left in (path, path.with_name(f"{path.name}.part")):

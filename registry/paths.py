@@ -11,13 +11,26 @@ from registry.errors import Incompatible
 from registry.refs import is_relative, prefix_of
 from registry.types import Path
 
-__all__ = ["NEEDS_SIDE", "Edge", "Graph", "incompatible"]
+__all__ = ["NEEDS_SIDE", "Edge", "Graph", "incompatible", "joined_chain", "split_chain"]
 
 NEEDS_SIDE = frozenset({"slerp"})
 """Kinds of transforms that need each query as the target version embedded it, beside the vector that they map."""
 
 _MOST_MAPS = 3
 """Most transforms on both sides together: each learned map loses something, and a fourth has never paid off."""
+
+
+_CHAIN = ">"
+
+
+def joined_chain(steps: Sequence[str]) -> str:
+    """The steps of a path's side, as a measured cell stores them."""
+    return _CHAIN.join(steps)
+
+
+def split_chain(chain: str) -> tuple[str, ...]:
+    """The same back."""
+    return tuple(chain.split(_CHAIN)) if chain else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,7 +180,8 @@ def _plan(
     mixed = sum(source.rows > 0 for source, _, _ in plans) > 1  # within one segment calibration changes no order
     if indexed:
         plans = _with_indexes(home, session, row, plans)
-    held: list[pa.Array | None] = [held_by([source for source, _, _ in plans[:place]]) for place in range(len(plans))]
+    sources = [source for source, _, _ in plans]
+    held = [_held(home, sources[:place]) for place in range(len(sources))]
     return _SearchPlan(
         dim=dim, beside=sides, gallery=gallery, id_type=row.id_type, labels=tuple(row.labels),
         items_version=row.items_version, segments=plans, held=held, paths=by,
@@ -188,6 +189,14 @@ def _plan(
         fixed=all(source.stored.state is not None for source, _, _ in plans),
         attached=tuple(segment.version.ref for segment in row.segments if segment.backend is not None),
     )  # fmt: skip
+
+
+def _held(home: Home, sources: Sequence[Source]) -> pa.Array | None:
+    """The ids of all items that these segments hold, read once for their states."""
+    states = tuple(source.stored.state for source in sources)
+    if not states or None in states:
+        return held_by(sources)
+    return home.filters.ids(("held", *states), lambda: held_by(sources))
 
 
 def _with_indexes(home: Home, session: Session, row: GalleryRow, plans: Sequence[_Plan]) -> list[_Plan]:

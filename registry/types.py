@@ -366,6 +366,11 @@ class IndexInfo:
     seconds: float
     created_at: datetime
 
+    @property
+    def how(self) -> str:
+        """`hnsw`, `ivf + half`."""
+        return self.kind if self.compression in ("none", "pq") else f"{self.kind} + {self.compression}"
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:

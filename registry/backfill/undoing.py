@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 from registry.backfill.portions import without
 from registry.errors import AlreadyExists, InvalidInput, NotFound
 from registry.home import Home
-from registry.services import backfills, galleries, models
+from registry.indexing import remove_files
+from registry.services import backfills, galleries, indexes, models
 from registry.services.audit import record
 from registry.tables import BackfillRow, GalleryRow, SegmentRow, now
 from registry.types import Backfill
@@ -81,8 +82,10 @@ def drop_segment(home: Home, gallery: str, version: str, *, final: bool) -> int:
         count = segment.rows
         segment.lance_version = home.segment(gallery, writer.ref).clear(segment.lance_version)
         segment.rows = 0
+        forgotten = indexes.forget(session, segment)
         record(session, "gallery.segment_dropped", gallery, {"version": writer.ref, "rows": count})
-        return count
+    remove_files(home, forgotten)
+    return count
 
 
 def _let_go_of_backfills(session: Session, row: GalleryRow, segment: SegmentRow, *, final: bool) -> None:

@@ -64,7 +64,7 @@ def build(
         )  # fmt: skip
     if not context.report(made):
         click.echo(
-            f"indexed {made.rows} vectors of {made.version} in {name} by {_how(made)} in {made.seconds:.0f} s: "
+            f"indexed {made.rows} vectors of {made.version} in {name} by {made.how} in {made.seconds:.0f} s: "
             f"recall@{made.k} {made.recall:.3f}, {_size(made.bytes)} (exact: {_size(made.exact_bytes)})"
         )
 
@@ -79,7 +79,7 @@ def list_(context: Context, name: str | None) -> None:
     if context.report(found):
         return
     rows = [
-        (i.gallery, i.version, _how(i), _recall(i), _covered(i), _size(i.bytes), f"{i.created_at:%Y-%m-%d %H:%M}")
+        (i.gallery, i.version, i.how, _recall(i), _covered(i), _size(i.bytes), f"{i.created_at:%Y-%m-%d %H:%M}")
         for i in found
     ]
     columns = ("gallery", "version", "index", "recall", "covers", "size", "built (UTC)")
@@ -106,10 +106,6 @@ def _number(text: str) -> tuple[str, int]:
     if not sign or not value.isdecimal():
         raise click.UsageError(f"--set is NAME=NUMBER, such as m=32, got {text!r:.80}")
     return name, int(value)
-
-
-def _how(info: IndexInfo) -> str:
-    return info.kind if info.compression in ("none", "pq") else f"{info.kind} + {info.compression}"
 
 
 def _recall(info: IndexInfo) -> Text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import pyarrow as pa
 
@@ -17,7 +17,6 @@ __all__ = ["IndexedBackend", "OpenIndexes"]
 
 _OPEN = 64
 _STATES = 2
-_UNKNOWN = object()
 
 
 class OpenIndexes:
@@ -26,20 +25,25 @@ class OpenIndexes:
     def __init__(self, kept: IndexCache) -> None:
         self._kept = kept
         self._open: OrderedDict[str, OpenIndex | None] = OrderedDict()
+        self._of: dict[Hashable, str] = {}  # by segment the id that was opened last
         self._standing: OrderedDict[tuple[str, int], Standing] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, id: str, open_: Callable[[], OpenIndex | None]) -> OpenIndex | None:
-        """The index of this id; None, for good, for one whose file is damaged."""
-        known = self._open.get(id, _UNKNOWN)
-        if known is not _UNKNOWN:
-            return known  # type: ignore[return-value]
+    def get(self, segment: Hashable, id: str, open_: Callable[[], OpenIndex | None]) -> OpenIndex | None:
+        """The index of this id; None, for good, for one whose file is damaged. The one before of its segment is let go."""
         with self._lock:  # reading a file for its digest takes seconds: once is enough
-            if id not in self._open:
-                self._open[id] = open_()
-                while len(self._open) > _OPEN:
-                    gone, _ = self._open.popitem(last=False)
-                    self._let_go(gone)
+            if id in self._open:
+                self._open.move_to_end(id)
+                return self._open[id]
+            self._open[id] = open_()
+            replaced = self._of.get(segment)
+            self._of[segment] = id
+            gone = [replaced] if replaced is not None else []
+            if len(self._open) > _OPEN:
+                gone.append(next(iter(self._open)))
+            for old in gone:
+                self._open.pop(old, None)
+                self._let_go(old)
             return self._open[id]
 
     def standing(self, opened: OpenIndex, stored: LanceBackend) -> Standing:

@@ -21,11 +21,12 @@ from registry import wire
 from registry.backends import LanceBackend
 from registry.errors import InvalidInput, SamespaceError
 from registry.gallery import Dataset, OpenDatasets
+from registry.index import prepared
 from registry.indexes.files import IndexFiles, Rows, written
 from registry.indexes.kinds import Recipe
 from registry.indexes.making import trained, training_rows
 from registry.indexes.tuning import Truth, recall_of, tuned
-from registry.vectors import Array, Metric, normalize
+from registry.vectors import Array, Metric
 
 __all__ = ["Built", "Job", "build"]
 
@@ -105,7 +106,7 @@ class _Filling:
     def __init__(self, job: Job, index: Any, held: Array, rng: np.random.Generator) -> None:
         self._job, self._index, self._held = job, index, held
         self._order = rng.permutation(len(held))
-        queries = held[self._order] if len(held) else _prepared(np.zeros((0, job.dim), np.float32), job.metric)
+        queries = held[self._order] if len(held) else prepared(np.zeros((0, job.dim), np.float32), job.metric)
         self._truth = Truth(queries, max(1, min(job.k, job.rows - len(held))), job.metric)
         self._ids: list[pa.Array] = []
         self._late: list[pa.Array] = []
@@ -165,7 +166,7 @@ def _blocks(job: Job, backend: LanceBackend, held: Array) -> Iterator[tuple[pa.A
         apart = np.zeros(len(ids), dtype=bool)
         low, high = np.searchsorted(held, (start, start + len(ids)))
         apart[held[low:high] - start] = True
-        yield ids, _prepared(rows, job.metric), addresses, apart
+        yield ids, prepared(rows, job.metric), addresses, apart
         start += len(ids)
 
 
@@ -174,7 +175,9 @@ def _sample(job: Job, recipe: Recipe, backend: LanceBackend, held: Array, rng: n
     many = min(training_rows(recipe, job.rows), max(1024, _TRAINING_BYTES // (4 * job.dim)))
     places = rng.choice(job.rows, min(job.rows, many + len(held)), replace=False) if many else np.empty(0, np.int64)
     others = places[~np.isin(places, held)]
-    return _gathered(job, backend, np.sort((others if len(others) * 5 >= many * 4 else places)[:many]))
+    settings = recipe.settings  # of centroids, and of codes of one part of a vector
+    least = max(many * 4 // 5, settings.get("nlist", 1), 1 << settings.get("pq_bits", 0))
+    return _gathered(job, backend, np.sort((others if len(others) >= least else places)[:many]))
 
 
 def _gathered(job: Job, backend: LanceBackend, places: Array) -> Array:
@@ -182,17 +185,13 @@ def _gathered(job: Job, backend: LanceBackend, places: Array) -> Array:
     if not len(places):
         return np.zeros((0, job.dim), dtype=np.float32)
     if len(places) * 100 < job.rows:
-        return _prepared(backend.rows(places), job.metric)
+        return prepared(backend.rows(places), job.metric)
     found, start = [], 0
     for ids, rows in backend.blocks():
         low, high = np.searchsorted(places, (start, start + len(ids)))
         found.append(rows[places[low:high] - start])
         start += len(ids)
-    return _prepared(np.concatenate(found), job.metric)
-
-
-def _prepared(rows: Array, metric: Metric) -> Array:
-    return np.ascontiguousarray(normalize(rows) if metric == "cosine" else rows, dtype=np.float32)
+    return prepared(np.concatenate(found), job.metric)
 
 
 def _longest(rows: Array, job: Job) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 import faiss as faiss_module
 import numpy as np
 
+from registry.index import FAISS_METRIC
 from registry.indexes.kinds import Recipe
 from registry.vectors import Array, Metric
 
@@ -14,7 +15,6 @@ faiss: Any = faiss_module  # its stubs lack half of what it has
 
 __all__ = ["core_of", "parameters", "trained", "training_rows"]
 
-_FAISS_METRIC = {"cosine": faiss.METRIC_INNER_PRODUCT, "dot": faiss.METRIC_INNER_PRODUCT, "l2": faiss.METRIC_L2}
 _SCALAR = {"half": faiss.ScalarQuantizer.QT_fp16, "int8": faiss.ScalarQuantizer.QT_8bit}
 _ROWS_FOR_CODES = 16384  # 64 for each of 256 centroids: more changes the loss by less than a tenth of it
 _ROUNDS = 12
@@ -70,7 +70,7 @@ def parameters(index: Any, knob: int | None, selector: Any = None) -> Any:
 
 
 def _core(recipe: Recipe, dim: int, metric: Metric) -> Any:
-    s, measure, coded = recipe.settings, _FAISS_METRIC[metric], _SCALAR.get(recipe.compression)
+    s, measure, coded = recipe.settings, FAISS_METRIC[metric], _SCALAR.get(recipe.compression)
     if recipe.kind == "exact":
         return faiss.IndexFlat(dim, measure) if coded is None else faiss.IndexScalarQuantizer(dim, coded, measure)
     if recipe.kind == "hnsw":

@@ -112,11 +112,6 @@ class Standing:
         self._parameters: dict[tuple[int, int], Any] = {}
         self._lock = threading.Lock()
 
-    @property
-    def covered(self) -> int:
-        """How many rows of the segment the index has."""
-        return self._found.covered
-
     def search(
         self, queries: Array, k: int, *, without: pa.Array | None, among: pa.Array | None
     ) -> tuple[Array, Array]:
@@ -185,7 +180,9 @@ class Standing:
                 return known
         made = self._selected(without, among)
         with self._lock:
-            self._selections = [(without, among, made), *self._selections[: _SELECTIONS - 1]]
+            before = self._selections[0][0] if self._selections else None
+            kept = [known for known in self._selections if known[0] is without or known[0] is before]
+            self._selections = [(without, among, made), *kept[: _SELECTIONS - 1]]
         return made
 
     def _selected(self, without: pa.Array | None, among: pa.Array | None) -> _Selection:
@@ -224,10 +221,11 @@ class Standing:
 
     def _picked(self, selection: _Selection) -> Iterator[tuple[pa.Array, Array]]:
         """Ids and vectors of the rows of a selection, out of the segment."""
-        wanted = self._opened.rows.ids.filter(pa.array(self._mask(selection)))
-        for ids, rows in self._stored.blocks():
-            kept = chosen(ids, without=None, among=wanted.cast(ids.type))
-            if kept is not None and kept.any():
+        wanted = np.sort(self._opened.rows.addresses[self._mask(selection)])
+        for ids, rows, addresses in self._stored.addressed_blocks():
+            places = np.minimum(np.searchsorted(wanted, addresses), len(wanted) - 1)
+            kept = wanted[places] == addresses
+            if kept.any():
                 yield ids.filter(pa.array(kept)), rows[kept]
 
     # Rows that the index does not have

@@ -7,6 +7,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from registry.index import FAISS_METRIC
 from registry.indexes.making import core_of, parameters
 from registry.vectors import Array, Metric
 
@@ -14,7 +15,6 @@ __all__ = ["Truth", "recall_of", "tuned"]
 
 _ERRORS = 2.0  # standard errors by which the recall on the rows that it is tuned on exceeds the one that is aimed at
 _AS_GOOD = 0.002
-_METRIC = {"cosine": faiss.METRIC_INNER_PRODUCT, "dot": faiss.METRIC_INNER_PRODUCT, "l2": faiss.METRIC_L2}
 
 
 class Truth:
@@ -32,7 +32,7 @@ class Truth:
         """Take account of rows (m, d), the first of which has the position `start`."""
         if not len(rows) or not len(self.queries):
             return
-        scores, found = faiss.knn(self.queries, rows, min(self.k, len(rows)), metric=_METRIC[self._metric])
+        scores, found = faiss.knn(self.queries, rows, min(self.k, len(rows)), metric=FAISS_METRIC[self._metric])
         scores = np.concatenate([self.scores, scores], axis=1)
         positions = np.concatenate([self.positions, np.where(found < 0, -1, found + start)], axis=1)
         order = np.argsort(scores if self._metric == "l2" else -scores, axis=1, kind="stable")[:, : self.k]

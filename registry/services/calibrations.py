@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from registry import calibration
 from registry.calibration import Knots
+from registry.paths import joined_chain
 from registry.tables import CalibrationRow, EvaluationRow
 from registry.types import Evaluation
 
@@ -36,7 +37,7 @@ def of_evaluations(session: Session, ids: Collection[int]) -> Mapping[int, Knots
 
 def is_measured(session: Session, cell: Evaluation, query: int, gallery: int) -> bool:
     """Whether the calibration of a measured cell is kept; `query` and `gallery` are its versions, by row ids."""
-    query_path, gallery_path = (">".join(steps) for steps in (cell.query_path, cell.gallery_path))  # as `evidence` does
+    query_path, gallery_path = (joined_chain(steps) for steps in (cell.query_path, cell.gallery_path))
     e = EvaluationRow
     found = (
         select(CalibrationRow.evaluation_id)

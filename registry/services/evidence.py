@@ -11,18 +11,18 @@ from sqlalchemy.orm import Session, aliased
 
 from registry.calibration import Knots
 from registry.errors import InvalidInput, NotFound
+from registry.paths import joined_chain, split_chain
 from registry.services import calibrations, galleries, models, pages
 from registry.services.audit import record
 from registry.services.webhooks import emit
 from registry.tables import EvaluationRow, GalleryRow, ModelRow, VersionRow
 from registry.types import DECIDING_METRICS, METRIC_NAMES, Evaluation, Matrix, Page
 
-__all__ = ["RANKING_METRIC", "evaluations", "label_column", "matrix", "of_measurements", "split_chain", "store"]
+__all__ = ["RANKING_METRIC", "evaluations", "label_column", "matrix", "of_measurements", "store"]
 
 RANKING_METRIC = "map"
 """What paths are ranked by: mAP looks at the whole ranking, so it tells near-equal paths apart where CMC@1 ties."""
 
-_CHAIN = ">"
 _PAIR = ("benchmark_id", "label", "query_id", "gallery_id")
 
 
@@ -41,8 +41,8 @@ def store(session: Session, found: Sequence[Evaluation], lines: Mapping[int, Kno
             label=e.label,
             metric=e.metric,
             role=e.role,
-            query_path=_CHAIN.join(e.query_path),
-            gallery_path=_CHAIN.join(e.gallery_path),
+            query_path=joined_chain(e.query_path),
+            gallery_path=joined_chain(e.gallery_path),
             kinds=list(e.kinds),
             value=e.value,
             low=e.low,
@@ -241,8 +241,3 @@ def _to_evaluation(
 
 _DERIVED = ("benchmark", "query", "gallery", "query_path", "gallery_path", "kinds")
 _PLAIN = tuple(f.name for f in fields(Evaluation) if f.name not in _DERIVED)
-
-
-def split_chain(chain: str) -> tuple[str, ...]:
-    """The steps of a path's side as they are stored."""
-    return tuple(chain.split(_CHAIN)) if chain else ()

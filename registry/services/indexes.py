@@ -15,7 +15,7 @@ from registry.services.audit import record
 from registry.tables import GalleryRow, IndexRow, ModelRow, SegmentRow, VersionRow, now
 from registry.types import IndexInfo
 
-__all__ = ["StoredIndex", "Target", "add", "drop", "indexes", "newest", "target"]
+__all__ = ["StoredIndex", "Target", "add", "drop", "forget", "indexes", "newest", "target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def target(session: Session, gallery: str, version: str | None, *, among: Collec
         InvalidInput: the gallery holds several, and none was named.
     """
     row = galleries.gallery(session, gallery)
-    stored = [segment for segment in row.segments if segment.lance_version]
+    stored = [segment for segment in row.segments if segment.rows]
     if among is not None:
         stored = [segment for segment in stored if segment.version.model.name in among]
     if version is not None:
@@ -92,10 +92,10 @@ def add(
         NotFound: the segment is gone.
     """
     row = galleries.locked(session, of.gallery)
-    segment = next((s for s in row.segments if s.version.ref == of.version and s.lance_version), None)
+    segment = next((s for s in row.segments if s.version.ref == of.version and s.rows), None)
     if segment is None:
         raise NotFound(f"{of.version} stores nothing in {of.gallery} any more: append to it first")
-    replaced = _remove(session, segment)
+    replaced = forget(session, segment)
     session.add(
         IndexRow(
             id=id, segment_id=segment.id, kind=kind, compression=compression, lance_version=of.lance_version,
@@ -114,14 +114,15 @@ def drop(session: Session, gallery: str, version: str) -> list[str]:
     row = galleries.locked(session, gallery)
     ref = models.find(session, version).ref
     segment = next((s for s in row.segments if s.version.ref == ref), None)
-    gone = [] if segment is None else _remove(session, segment)
+    gone = [] if segment is None else forget(session, segment)
     if not gone:
         raise NotFound(f"the vectors of {ref} in {gallery} have no index: 'samespace gallery index list' shows all")
     record(session, "index.dropped", gallery, {"version": ref})
     return gone
 
 
-def _remove(session: Session, segment: SegmentRow) -> list[str]:
+def forget(session: Session, segment: SegmentRow) -> list[str]:
+    """Forget the indexes of a segment; return their ids, whose files go after the commit."""
     gone = list(session.scalars(select(IndexRow.id).where(IndexRow.segment_id == segment.id)))
     session.execute(delete(IndexRow).where(IndexRow.segment_id == segment.id))
     return gone

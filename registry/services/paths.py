@@ -12,10 +12,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.errors import Unmeasured
-from registry.paths import Graph, incompatible
+from registry.paths import Graph, incompatible, split_chain
 from registry.refs import is_relative, prefix_of
 from registry.services import models
-from registry.services.evidence import RANKING_METRIC, split_chain
+from registry.services.evidence import RANKING_METRIC
 from registry.tables import EvaluationRow, GalleryRow
 from registry.types import Evidence, Path, Verdict
 

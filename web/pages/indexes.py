@@ -36,13 +36,6 @@ class Indexed:
     rows: int
     index: IndexInfo | None
 
-    @property
-    def how(self) -> str:
-        """`hnsw`, `ivf + half`."""
-        assert self.index is not None  # noqa: S101 - asked for where there is one
-        plain = self.index.compression in ("none", "pq")
-        return self.index.kind if plain else f"{self.index.kind} + {self.index.compression}"
-
 
 def rows(session: Session, who: Caller, gallery: str, shown: Sequence[Stored]) -> list[Indexed]:
     """The indexes of the segments that a page shows. Two statements."""
