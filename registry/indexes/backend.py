@@ -36,11 +36,8 @@ class OpenIndexes:
                 self._open.move_to_end(id)
                 return self._open[id]
             self._open[id] = open_()
-            replaced = self._of.get(segment)
-            self._of[segment] = id
-            gone = [replaced] if replaced is not None else []
-            if len(self._open) > _OPEN:
-                gone.append(next(iter(self._open)))
+            replaced, self._of[segment] = self._of.get(segment), id
+            gone = {replaced, next(iter(self._open)) if len(self._open) > _OPEN else None} - {None, id}
             for old in gone:
                 self._open.pop(old, None)
                 self._let_go(old)

@@ -12,7 +12,7 @@ import pytest
 
 from registry import connect
 from registry.errors import InvalidInput, NotFound, Unavailable
-from registry.indexes import standing
+from registry.indexes import backend, standing
 from registry.indexes.kinds import chosen_kind, recipe
 from tests.registry.indexed import indexed
 
@@ -379,3 +379,15 @@ def test_a_plan_is_made_anew_after_a_write_and_only_then(lite):
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert plans.get("a", plan) == 1
+
+
+@pytest.mark.embedded
+def test_an_index_that_was_let_go_is_opened_again(reg, monkeypatch):
+    monkeypatch.setattr(backend, "_OPEN", 1)
+    for name in ("a", "b"):
+        filled(reg, name, model=name)
+        indexed(reg, name, kind="hnsw")
+    found = [reg.search(name, queries(), version=f"{name}/1", k=3) for name in ("a", "b")]
+    reg._home.plans.forget()
+    np.testing.assert_array_equal(reg.search("a", queries(), version="a/1", k=3).ids, found[0].ids)
+    np.testing.assert_array_equal(reg.search("b", queries(), version="b/1", k=3).ids, found[1].ids)
