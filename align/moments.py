@@ -94,6 +94,7 @@ def accumulate(
     *,
     parts: Collection[Part] = ("xx", "xy", "yy"),
     normalize: bool = False,
+    double: bool = False,
     device: str | None = None,
     progress: Progress | None = None,
 ) -> Moments:
@@ -103,7 +104,8 @@ def accumulate(
     iterator of pairs of chunks, (m, dx) and (m, dy), and target is None. An array without a target is paired with rows
     of width 0: its own mean and covariance are what comes out. `normalize` scales each row to length 1 first.
 
-    Products are summed in float32 within a block of rows, and the blocks in float64. Where the mean of
+    Products are summed in float32 within a block of rows, and the blocks in float64; all in float64, at half the speed, if
+    `double`: for whoever inverts a covariance, which magnifies its rounding by its condition number. Where the mean of
     the rows so far outweighs their spread, it is taken off the rows that follow, so that a large mean does not swallow
     the covariance, and the first block need not be like the others.
 
@@ -120,7 +122,7 @@ def accumulate(
     with full_precision(where):
         for start, x, y in chunks(source, target, rows=_ROWS.get(where.split(":")[0], _ROWS["cuda"])):
             if sums is None:
-                sums = _Sums(where, parts, normalize)
+                sums = _Sums(where, parts, normalize, double)
             sums.add(x, y, start)
             if progress is not None:
                 progress(start + len(x), total)
@@ -132,9 +134,10 @@ def accumulate(
 class _Sums:
     """Running sums about a shift, on NumPy or a device of torch; the arithmetic is written once for both."""
 
-    def __init__(self, device: str, parts: Collection[Part], normalize: bool) -> None:
+    def __init__(self, device: str, parts: Collection[Part], normalize: bool, double: bool) -> None:
         self.ops: OnNumpy | OnTorch = OnNumpy() if device == "cpu" else OnTorch(device)
         self.normalize = normalize
+        self.double = double
         self.parts = parts
         self.shift: list[Any] = [None, None]  # of x and of y; None where nothing is taken off
         self.done: Moments | None = None  # of the rows before the shift last changed
@@ -157,6 +160,8 @@ class _Sums:
             self.sums[i] = self.sums[i] + self.ops.wide(total)
             self.squares[i] = self.squares[i] + self.ops.wide(squares).sum()
         named = {"x": sides[0][0], "y": sides[1][0]}
+        if self.double:
+            named = {side: self.ops.wide(rows) for side, rows in named.items()}
         for part in self.parts:
             self.products[part] = self.products[part] + self.ops.wide(named[part[0]].T @ named[part[1]])
         self.n += len(x)

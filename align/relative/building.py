@@ -97,7 +97,7 @@ def whitening(
     pairs = ((block, np.empty((len(block), 0), np.float32)) for block in blocks)
     parts: tuple[Part, ...] = ("xx",)
     try:
-        m = accumulate(pairs, parts=parts, normalize=normalize, device=device)
+        m = accumulate(pairs, parts=parts, normalize=normalize, double=True, device=device)
     except BadVector as error:
         raise BadVector(
             str(error).replace("source row", "data row").replace("that pair", "it"), row=error.row
