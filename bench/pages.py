@@ -36,8 +36,9 @@ from web.serving import settle
 WHOLE = replace(facts.WHOLE, galleries=500)
 SMALL = facts.SMALL
 SHOP, ITEMS, CLASSES, DIM = "shop", 2000, 20, 128
-OLD, NEW = "shop/1", "shop/2"
+OLD, NEW, NEXT = "shop/1", "shop/2", "shop/3"
 RUNS, EPOCHS = 60, 30
+BACKFILLS = 20
 SEED = 0
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000 1f15c4890000000d49444154789c6360000002000001e221bc330000000049454e44ae426082"
@@ -56,8 +57,18 @@ class Visit:
     weight: int
 
 
-def paths(*, old: str, new: str, benchmark: str, gallery: str, item: str, run: str, transform: str) -> dict[str, str]:
-    """Name -> address of every page in its usual state."""
+def paths(
+    *,
+    old: str,
+    new: str,
+    benchmark: str,
+    gallery: str,
+    item: str,
+    run: str,
+    transform: str,
+    backfill: str | None = None,
+) -> dict[str, str]:
+    """Name -> address of every page in its usual state; that of a backfill where there is one."""
     model, pair = quote(old.partition("/")[0]), f"old={quote(old)}&new={quote(new)}"
     return {
         "home": "/",
@@ -72,6 +83,8 @@ def paths(*, old: str, new: str, benchmark: str, gallery: str, item: str, run: s
         "galleries": "/galleries",
         "gallery": f"/galleries/{quote(gallery)}",
         "search": f"/galleries/{quote(gallery)}/search?{pair}&from={quote(benchmark)}&id={quote(item)}",
+        "backfills": "/backfills",
+        **({"backfill": f"/backfills/{backfill}"} if backfill else {}),
         "runs": "/runs",
         "run": f"/runs/{quote(run)}",
         "changes": "/changes",
@@ -133,8 +146,20 @@ def synthetic(home: Path, size: facts.Size) -> tuple[Registry, dict[str, str]]:
     info = registry.add_transform(Prefix(from_dim=DIM, to_dim=DIM), source=NEW, target=OLD)
     registry.evaluate(SHOP)
     registry.study(OLD, NEW, benchmark=SHOP)
-    run = _runs(home)
-    return registry, paths(old=OLD, new=NEW, benchmark=SHOP, gallery=SHOP, item="7", run=run, transform=info.id)
+    registry.register_version("shop", dim=DIM)
+    for _ in range(BACKFILLS):
+        registry.roll_back_backfill(registry.plan_backfill(SHOP, into=NEXT, encoder="shop:encode").id)
+    planned = registry.plan_backfill(SHOP, into=NEXT, encoder="shop:encode")
+    return registry, paths(
+        old=OLD,
+        new=NEW,
+        benchmark=SHOP,
+        gallery=SHOP,
+        item="7",
+        run=_runs(home),
+        transform=info.id,
+        backfill=planned.id,
+    )
 
 
 def _runs(home: Path) -> str:
