@@ -371,6 +371,11 @@ class IndexInfo:
         """`hnsw`, `ivf + half`."""
         return self.kind if self.compression in ("none", "pq") else f"{self.kind} + {self.compression}"
 
+    @property
+    def target(self) -> float:
+        """The recall that was asked for."""
+        return float(self.settings.get("target", 0.0))
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:

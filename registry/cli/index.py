@@ -67,6 +67,11 @@ def build(
             f"indexed {made.rows} vectors of {made.version} in {name} by {made.how} in {made.seconds:.0f} s: "
             f"recall@{made.k} {made.recall:.3f}, {_size(made.bytes)} (exact: {_size(made.exact_bytes)})"
         )
+        if made.recall < made.target:
+            click.secho(
+                f"that recall is below the {made.target:g} that was asked for: another --kind or --compression keeps more",
+                fg="yellow",
+            )
 
 
 @index.command("list")

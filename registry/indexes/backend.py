@@ -37,8 +37,8 @@ class OpenIndexes:
                 return self._open[id]
             self._open[id] = open_()
             replaced, self._of[segment] = self._of.get(segment), id
-            gone = {replaced, next(iter(self._open)) if len(self._open) > _OPEN else None} - {None, id}
-            for old in gone:
+            oldest = next(iter(self._open)) if len(self._open) > _OPEN else None
+            for old in {old for old in (replaced, oldest) if old is not None and old != id}:
                 self._open.pop(old, None)
                 self._let_go(old)
             return self._open[id]

@@ -35,6 +35,8 @@ def test_build_list_search_and_drop(shelf, samespace, tmp_path):
     ask = [*run, "search", "shelf", "--version", "m/1", "--queries", tmp_path / "q.npy", "-k", "1"]
     assert "i0 1.000" in samespace(*ask).stdout
     assert "i0 1.000" not in samespace(*ask, "--where", "class=[red]1", "--where", "class=[red]2").stdout
+    short = samespace(*run, "index", "build", "shelf", "--kind", "ivfpq").stdout
+    assert "below the 0.95 that was asked for" in short and "below" not in built
     assert "dropped the index of m/1" in samespace(*run, "index", "drop", "shelf", "--version", "m/1", "--yes").stdout
     assert json.loads(samespace("--home", shelf, "--json", "gallery", "index", "list").stdout) == []
 

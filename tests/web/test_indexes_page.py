@@ -60,6 +60,9 @@ def test_a_writer_builds_from_the_page_and_is_told(shelf):
     assert lines[0] == {"progress": [0, 200]} and lines[-1] == {"done": "/galleries/shelf#indexes"}
     assert {i.version for i in registry.indexes("shelf")} == {"shoes/1", "shoes/2"}
     assert "200 of 200" in shown(writer.get("/galleries/shelf"))[2]
+    assert "✗ below" not in writer.get("/galleries/shelf").text
+    registry.build_index("shelf", "shoes/2", kind="ivfpq")
+    assert "✗ below 95.0" in shown(writer.get("/galleries/shelf"))[2], "a recall that was asked for and not reached"
 
 
 @pytest.mark.parametrize("who", ["reader", "other"])

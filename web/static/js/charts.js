@@ -28,14 +28,20 @@ export function numbersOf(figure) {
   return { x, names, series };
 }
 
-function written(unit, value, names, span) {
+function written(unit, value, names, digits = 0) {
   if (value === null || value === undefined) return "";
   if (unit === "text") return Number.isInteger(value) ? (names[value] ?? "") : "";
-  if (unit === "percent") return `${(100 * value).toFixed(span !== undefined && span < 0.05 ? 1 : 0)}`;
+  if (unit === "percent") return (100 * value).toFixed(digits);
   if (unit === "time") return new Date(1000 * value).toISOString().slice(0, 16).replace("T", " ");
   const size = Math.abs(value);
   if (size >= 10000) return value.toLocaleString("en", { notation: "compact" });
   return String(Number(value.toPrecision(size >= 100 ? 4 : 3)));
+}
+
+// How many decimals tell ticks, as per cent, apart.
+function digitsOf(splits) {
+  const step = Math.abs(splits[1] - splits[0]);
+  return step > 0 ? Math.min(4, Math.max(0, Math.ceil(-Math.log10(100 * step) - 1e-9))) : 0;
 }
 
 // The places of ticks: under each word, and of a few numbers that lie by powers of ten under each of them.
@@ -69,7 +75,7 @@ function axis(figure, side, names, x) {
     ticks: { stroke: css("--line"), width: 1, size: 4 },
     ...(across ? splitsOf(figure, x) : {}),
     ...(across && unit === "text" && names.length > 6 ? { rotate: -35, size: 70 } : {}),
-    values: (_, splits) => splits.map((v) => written(unit, v, names, Math.abs(splits.at(-1) - splits[0]))),
+    values: (_, splits) => splits.map((v) => written(unit, v, names, digitsOf(splits))),
   };
 }
 
@@ -112,8 +118,8 @@ function reader(figure, names, shown) {
         const i = plot.cursor.idx;
         box.hidden = i === null || i === undefined;
         if (box.hidden) return;
-        const says = [written(figure.dataset.xUnit, plot.data[0][i], names, 0)];
-        for (const { at, name } of shown) says.push(`${name.replace(/, %$/, "")} ${written(figure.dataset.yUnit, plot.data[at][i], names, 0)}`);
+        const says = [written(figure.dataset.xUnit, plot.data[0][i], names, 1)];
+        for (const { at, name } of shown) says.push(`${name.replace(/, %$/, "")} ${written(figure.dataset.yUnit, plot.data[at][i], names, 1)}`);
         box.textContent = says.join(" · ");
       },
     },
