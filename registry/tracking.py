@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,23 @@ def load_function(uri: str, tracking_uri: str | None) -> Callable[[Any], Any]:
         loaded = mlflow.pyfunc.load_model(uri)
     except Exception as error:  # whatever MLflow, or the model, raises
         raise InvalidInput(f"the encoder {uri} cannot be loaded: {shown(first_line(error))}") from error
-    found: Callable[[Any], Any] = loaded.predict
-    return found
+    schema = loaded.metadata.get_input_schema()
+    wanted = schema.inputs[0] if schema is not None and schema.is_tensor_spec() else None
+
+    def predict(given: Any) -> Any:
+        if wanted is not None and hasattr(given, "shape") and not _fits(given.shape, wanted.shape):
+            names = ["n" if size < 0 else str(size) for size in wanted.shape]
+            raise InvalidInput(
+                f"{uri} takes ({', '.join(names)}) {wanted.type}, got {given.shape} {given.dtype}: name a package.module:function "
+                "that makes the one of the other and calls the model"
+            )
+        return loaded.predict(given)
+
+    return predict
+
+
+def _fits(given: Sequence[int], wanted: Sequence[int]) -> bool:
+    return len(given) == len(wanted) and all(w < 0 or g == w for g, w in zip(given, wanted, strict=True))
 
 
 def first_line(error: Exception) -> str:

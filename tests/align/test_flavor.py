@@ -14,6 +14,7 @@ import torch
 from align import backbones, flavor
 from align.encoders import Encoder
 from registry.errors import CorruptFile, InvalidInput, NotFound
+from registry.tracking import load_function
 from registry.transforms import Affine, Orthogonal, Prefix, Slerp, SpaceTag
 
 RNG = np.random.default_rng(0)
@@ -201,3 +202,11 @@ def test_refusals(folders, tmp_path):
         flavor.save_model(affine(), folders / "encoder")
     with pytest.raises(NotFound, match="no model folder"):
         flavor.load_model(str(tmp_path / "none"))
+
+
+def test_a_backfill_s_pictures_are_given_to_a_model_only_as_it_takes_them(folders):
+    """Of another layout, size or scale they would give vectors that mean nothing."""
+    encode = load_function(str(folders / "encoder"), None)
+    np.testing.assert_array_equal(encode(IMAGES), encoder().encode(IMAGES))
+    with pytest.raises(InvalidInput, match=r"takes \(n, 1, 8, 8\) uint8, got \(5, 8, 8\) uint8: name a package.module"):
+        encode(IMAGES[:, 0])
