@@ -12,9 +12,10 @@ import numpy as np
 from registry import encoding
 from registry.encoding import Encoder, Inputs
 from registry.errors import BadVector, DimensionMismatch, InvalidInput, SamespaceError, Unavailable
+from registry.types import Backfill
 from registry.vectors import Array, as_rows, check_finite
 
-__all__ = ["TOKEN", "canary_encoder", "encode", "opened"]
+__all__ = ["TOKEN", "canary_encoder", "chosen", "encode", "opened"]
 
 TOKEN = "SAMESPACE_ENCODER_TOKEN"  # noqa: S105 - the name of a variable
 """The variable whose text is sent to an address as a bearer token."""
@@ -26,6 +27,32 @@ _TOO_MANY = 429
 
 Sleep = Callable[[float], None]
 Function = Callable[[Any], Any]
+
+
+def chosen(
+    found: Backfill, encode: Callable[[Any], Any] | None, trust: str | None, *, is_own: bool
+) -> str | Callable[[Any], Any]:
+    """The encoder that is called: the one that is given, or the planned one if that may be called here.
+
+    That is so where the plan `is_own`, as trusted as whoever runs it, or `trust` names it.
+
+    Raises:
+        InvalidInput: there is none, or it is not trusted.
+    """
+    if encode is not None:
+        return encode
+    if found.encoder is None:
+        raise InvalidInput(f"{found.id} was planned without an encoder: give one, as run_backfill(id, encode=function)")
+    if trust is None and not is_own:
+        raise InvalidInput(
+            f"{found.id} asks to call the encoder {found.encoder!r:.520} here, and a server's plan may be anybody's: if you "
+            "trust it, name it with --trust, or trust= in Python"
+        )
+    if trust is not None and trust != found.encoder:
+        raise InvalidInput(
+            f"{found.id} asks for the encoder {found.encoder!r:.520}, what you trust is {trust!r:.520}: name that one, or plan another"
+        )
+    return found.encoder
 
 
 def opened(place: str | Function, *, tracking_uri: str | None, token: str | None, sleep: Sleep = time.sleep) -> Encoder:

@@ -48,6 +48,9 @@ class Steps(Protocol):
     def verify_encoder(self, ref: str, encode: Any, *, tolerance: float = 0.01, record: bool = False) -> Any:
         """See `Registry.verify_encoder`."""
 
+    def backfill(self, id: str) -> Backfill:
+        """See `Registry.backfill`."""
+
     def hold_backfill(self, id: str, *, runner: str) -> Backfill:
         """See `Registry.hold_backfill`."""
 
@@ -73,6 +76,8 @@ def run(
     id: str,
     *,
     encode: Callable[[Any], Any] | None = None,
+    trust: str | None = None,
+    is_own: bool = True,
     allow_drift: bool = False,
     progress: Progress | None = None,
     tracking_uri: str | None = None,
@@ -80,13 +85,16 @@ def run(
 ) -> Backfill:
     """Run a backfill to its end, or until it is paused; see `Registry.run_backfill`. Encoded is here, or `elsewhere`.
 
+    `is_own` is whether whoever runs it trusts all that is planned: a server's plan may be anybody's, so that its encoder is
+    called only if `trust` names it.
+
     Whatever goes wrong is kept with it, which is then paused; so it is where somebody interrupts this.
     """
-    me = _name()
+    me, place = _name(), encoders.chosen(registry.backfill(id), encode, trust, is_own=is_own)
     found = registry.hold_backfill(id, runner=me)
     try:
         with held(registry, id, me) as lease:
-            encoder = _opened(found, encode, tracking_uri, lease, elsewhere)
+            encoder = _opened(place, tracking_uri, lease, elsewhere)
             version = registry.version(found.version)
             _verify(registry, version, encoder, allow_drift=allow_drift)
             with opened(registry, found.gallery, found.inputs) as read:
@@ -101,14 +109,15 @@ def run(
 
 
 def timed(
-    registry: Steps, id: str, *, encode: Callable[[Any], Any] | None = None, tracking_uri: str | None = None
-) -> float:
-    """How many items per second the encoder does, by the first batch; nothing is stored."""
-    me = _name()
+    registry: Steps, id: str, *, encode: Callable[[Any], Any] | None = None, trust: str | None = None,
+    is_own: bool = True, tracking_uri: str | None = None,
+) -> float:  # fmt: skip
+    """How many items per second the encoder does, by the first batch; nothing is stored. See `run`."""
+    me, place = _name(), encoders.chosen(registry.backfill(id), encode, trust, is_own=is_own)
     found = registry.hold_backfill(id, runner=me)
     try:
         with held(registry, id, me) as lease:
-            encoder = _opened(found, encode, tracking_uri, lease)
+            encoder = _opened(place, tracking_uri, lease)
             version, portion = registry.version(found.version), registry.next_portion(id, runner=me)
             if portion is None or not portion.ids:
                 raise InvalidInput(f"{id} has no item left that could be timed")
@@ -134,12 +143,8 @@ def _name() -> str:
 
 
 def _opened(
-    found: Backfill, encode: Callable[[Any], Any] | None, tracking_uri: str | None, lease: Lease,
-    elsewhere: Elsewhere | None = None,
-) -> Encoder:  # fmt: skip
-    place = encode or found.encoder
-    if place is None:
-        raise InvalidInput(f"{found.id} was planned without an encoder: give one, as run_backfill(id, encode=function)")
+    place: str | Callable[[Any], Any], tracking_uri: str | None, lease: Lease, elsewhere: Elsewhere | None = None
+) -> Encoder:
     if elsewhere is not None:
         return elsewhere(place, tracking_uri)
     token = os.environ.get(encoders.TOKEN)

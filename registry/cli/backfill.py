@@ -56,7 +56,7 @@ def plan(context: Context, /, gallery: str, counts: Path | None, is_timed: bool,
         raise click.UsageError("--time encodes a batch of a plan that is kept: leave --dry-run out")
     with context.open() as reg:
         found = reg.plan_backfill(gallery, **wish, counts=_counts(counts) if counts else None)
-        pace = _timed(context, reg, found.id) if is_timed else None
+        pace = _timed(context, reg, found.id, wish["encoder"]) if is_timed else None
     if context.report({**_plain(found), "timed": pace}):
         return
     show_backfill(context, found)
@@ -68,10 +68,11 @@ def plan(context: Context, /, gallery: str, counts: Path | None, is_timed: bool,
         click.echo(f"\nrun it with 'samespace backfill run {found.id}'")
 
 
-def _timed(context: Context, reg: Connection, id: str) -> float:
+def _timed(context: Context, reg: Connection, id: str, named: str | None) -> float:
+    """Items per second of the encoder that `--encoder` named: what a server says of its plan is held to that."""
     from registry.backfill.running import timed
 
-    return timed(reg, id, tracking_uri=_tracking(context))
+    return timed(reg, id, trust=named, is_own=not context.is_server, tracking_uri=_tracking(context))
 
 
 def _counts(file: Path) -> tuple[list[Any], list[float]]:
@@ -91,11 +92,14 @@ def _counts(file: Path) -> tuple[list[Any], list[float]]:
 @click.option(
     "--allow-drift", is_flag=True, help="Run even if the encoder is not the registered one, as canaries tell."
 )
+@click.option(
+    "--trust", metavar="ENCODER", help="The planned encoder, which a server's plan may call here if it is named."
+)
 @pass_context
-def run(context: Context, id: str, allow_drift: bool) -> None:
+def run(context: Context, id: str, allow_drift: bool, trust: str | None) -> None:
     """Run backfill ID here, from where it is to its end. Ctrl-C pauses it. Exit 1 if it is not finished."""
     with context.open() as reg:
-        _run(context, reg, id, allow_drift=allow_drift)
+        _run(context, reg, id, allow_drift=allow_drift, trust=trust)
 
 
 @command.command("resume")
@@ -103,19 +107,22 @@ def run(context: Context, id: str, allow_drift: bool) -> None:
 @click.option(
     "--allow-drift", is_flag=True, help="Run even if the encoder is not the registered one, as canaries tell."
 )
+@click.option(
+    "--trust", metavar="ENCODER", help="The planned encoder, which a server's plan may call here if it is named."
+)
 @click.option("--only", is_flag=True, help="Only let it be run again, by whoever runs it.")
 @pass_context
-def resume(context: Context, id: str, allow_drift: bool, only: bool) -> None:
+def resume(context: Context, id: str, allow_drift: bool, trust: str | None, only: bool) -> None:
     """Go on with the paused backfill ID, here."""
     with context.open() as reg:
         found = reg.resume_backfill(id)
         if not only:
-            _run(context, reg, id, allow_drift=allow_drift)
+            _run(context, reg, id, allow_drift=allow_drift, trust=trust)
         elif not context.report(_plain(found)):
             click.echo(f"{id} may be run again: 'samespace backfill run {id}'")
 
 
-def _run(context: Context, reg: Connection, id: str, *, allow_drift: bool) -> None:
+def _run(context: Context, reg: Connection, id: str, *, allow_drift: bool, trust: str | None) -> None:
     """Run it, with a bar; Ctrl-C is no error."""
     try:
         with context.progress() as bars:
@@ -123,6 +130,7 @@ def _run(context: Context, reg: Connection, id: str, *, allow_drift: bool) -> No
             found = reg.run_backfill(
                 id,
                 allow_drift=allow_drift,
+                trust=trust,
                 tracking_uri=_tracking(context),
                 progress=lambda done, total: bars.update(task, completed=done, total=total),
             )

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from registry import connect
+from tests.conftest import serving
 
 N = 40
 
@@ -80,3 +81,19 @@ def test_counts_come_from_a_file(shop, samespace, tmp_path):
     with connect(shop) as reg:
         reg.hold_backfill(id, runner="me")
         assert reg.next_portion(id, runner="me", most=2).ids == (30, 7)
+
+
+def test_against_a_server_the_encoder_is_named_by_whoever_runs_it(shop, samespace):
+    with connect(shop) as reg, serving(reg) as url:
+        shown = samespace(
+            "--home", url, "backfill", "plan", "shelf", "--into", "m/2", "--encoder", "shopping:encode", "--time"
+        ).stdout
+        assert "the first batch went at" in shown  # of the encoder that this very command names
+        sys.modules.pop("shopping")
+        id = reg.backfills()[0].id
+        refused = samespace("--home", url, "backfill", "run", id, code=1).output
+        assert "asks to call the encoder 'shopping:encode' here" in refused
+        assert "shopping" not in sys.modules
+        reg.pause_backfill(id)
+        shown = samespace("--home", url, "backfill", "resume", id, "--trust", "shopping:encode").stdout
+        assert f"{id} is finished" in shown

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import numpy as np
 import pytest
 
+from registry.client import Client
 from registry.errors import (
     AlreadyExists,
     BadVector,
@@ -430,3 +432,35 @@ def test_an_encoder_that_is_down_pauses_it(alone, monkeypatch):
         alone.run_backfill(plan.id)
     assert "cannot be reached" in alone.backfill(plan.id).error
     assert alone.backfill(plan.id).status == "paused"
+
+
+@pytest.fixture
+def named(tmp_path, monkeypatch):
+    """An encoder of the same vectors in a module that nobody imported."""
+    code = "import numpy as np\ndef encode(ids): return np.asarray([[int(i[1:]) + 1.0, 1, 0, 0] for i in ids])\n"
+    (tmp_path / "planned_encoders.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "planned_encoders", raising=False)
+    return "planned_encoders:encode"
+
+
+def test_a_plan_of_a_server_calls_no_encoder_that_whoever_runs_it_did_not_name(shelf, named):
+    """Anybody who may write to a server may plan: the plan's word alone imports nothing on another machine."""
+    plan = planned(shelf, encoder=named)
+    with pytest.raises(InvalidInput, match="what you trust is 'other:encode'"):
+        shelf.run_backfill(plan.id, trust="other:encode")
+    if isinstance(shelf, Client):
+        with pytest.raises(InvalidInput, match=f"asks to call the encoder '{named}' here.*name it with --trust"):
+            shelf.run_backfill(plan.id)
+    assert "planned_encoders" not in sys.modules
+    assert shelf.backfill(plan.id) == plan
+    assert shelf.run_backfill(plan.id, trust=named).written == N
+
+
+def test_a_plan_of_ones_own_home_and_a_function_of_ones_own_need_no_naming(shelf, named):
+    plan = planned(shelf, encoder=named)
+    assert shelf.run_backfill(plan.id, encode=vectors).written == N
+    assert "planned_encoders" not in sys.modules
+    shelf.roll_back_backfill(plan.id)
+    if not isinstance(shelf, Client):
+        assert shelf.run_backfill(planned(shelf, encoder=named).id).written == N
