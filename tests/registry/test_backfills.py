@@ -149,7 +149,12 @@ def test_what_is_wrong_with_a_plan_is_said(shelf):
         with pytest.raises(InvalidInput, match=says) as caught:
             planned(shelf, **wrong)
         assert "pass" not in str(caught.value).replace("password", "")
-    for missing in ({"benchmark": "none"}, {"into": "m/9"}):
+    for missing in (
+        {"benchmark": "none"},
+        {"into": "m/9"},
+        {"order": "centroid-distance", "label": "klass"},
+        {"benchmark": "shelf", "label": "klass"},
+    ):
         with pytest.raises(NotFound):
             shelf.plan_backfill("shelf", **{"into": "m/2", **missing})
     assert shelf.backfills() == []
