@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from registry.backfill import encoders
+from registry.backfill import encoders, inputs
 from registry.backfill.pacing import Pace
 from registry.errors import BadVector, Incompatible, InvalidInput, NotFound, Unavailable
 from tests.web.mapping import PIXEL
@@ -161,6 +161,21 @@ def test_a_column_of_a_file_is_encoded(shelf, encoder, tmp_path):
         shelf.roll_back_backfill(run.last.id)
         sent = [v for body, _ in encoder.asked for v in body[kind]]
         assert sorted(sent) == sorted([value] * len(IDS) if value else [f"about {id}" for id in IDS])
+
+
+def test_a_batch_of_a_large_file_takes_the_memory_of_its_own_rows(lite, tmp_path):
+    n, text, file = 30_000, "x" * 1000, tmp_path / "items.parquet"
+    pq.write_table(pa.table({"id": [f"i{i}" for i in range(n)], "text": [f"{text}{i}" for i in range(n)]}), file)
+    usual = pa.default_memory_pool()
+    counted = pa.proxy_memory_pool(usual)
+    with inputs.opened(lite, "shelf", f"{file}:text") as read:
+        pa.set_memory_pool(counted)
+        try:
+            given = read([f"i{i}" for i in range(0, n, 1000)])
+        finally:
+            pa.set_memory_pool(usual)
+    assert given["texts"] == [f"{text}{i}" for i in range(0, n, 1000)]
+    assert counted.max_memory() < 1 << 20  # the column has 30 MB
 
 
 def test_what_a_file_lacks_is_named(shelf, encoder, tmp_path):
