@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from registry.backfill import encoders, inputs
+from registry.backfill import encoders
+from registry.backfill.inputs import opened
 from registry.backfill.pacing import Pace
 from registry.errors import BadVector, Incompatible, InvalidInput, NotFound, Unavailable
 from tests.web.mapping import PIXEL
@@ -168,7 +169,7 @@ def test_a_batch_of_a_large_file_takes_the_memory_of_its_own_rows(lite, tmp_path
     pq.write_table(pa.table({"id": [f"i{i}" for i in range(n)], "text": [f"{text}{i}" for i in range(n)]}), file)
     usual = pa.default_memory_pool()
     counted = pa.proxy_memory_pool(usual)
-    with inputs.opened(lite, "shelf", f"{file}:text") as read:
+    with opened(lite, "shelf", f"{file}:text") as read:
         pa.set_memory_pool(counted)
         try:
             given = read([f"i{i}" for i in range(0, n, 1000)])
