@@ -835,7 +835,8 @@ class Client(Lists):
 
     def measure_backfill(self, id: str, *, runner: str) -> Backfill:
         """Measure how good the gallery is now, on the server, and keep it; see the embedded registry."""
-        return self._backfill_step(id, "measure", {"runner": runner})
+        found = self._worked(f"{_backfill_path(id)}/measure", {"runner": runner}, "backfill", None)
+        return wire.from_json(Backfill, found)
 
     def leave_backfill(
         self, id: str, *, runner: str, error: str | None = None, pause: bool = False, reached: bool = False

@@ -102,13 +102,14 @@ def _as_served(home: Home, found: Backfill, order: pa.Array) -> dict[str, float]
         some = own[start : start + size]
         vectors = stored.take(ids.take(pa.array(some)))
         hits = searching.search(home, row.name, vectors, version=found.version, k=k, allow_unmeasured=False)
-        sums += sum(_found(found_ids, ids, codes, q) for found_ids, q in zip(hits.ids, some, strict=True))
+        places = pc.index_in(pa.array(hits.ids.ravel(), ids.type), value_set=ids).fill_null(-1).to_numpy()
+        ranked = zip(places.reshape(hits.ids.shape), some, strict=True)
+        sums += sum(_found(row[row >= 0], codes, query) for row, query in ranked)
     return dict(zip(METRICS, (float(value) for value in sums / len(own)), strict=True))
 
 
-def _found(hits: Array, ids: pa.Array, codes: Array, query: int) -> Array:
-    """Average precision of one query's ranking, and whether its first place is right."""
-    places = pc.index_in(pa.array(hits, ids.type), value_set=ids).drop_null().to_numpy()
+def _found(places: Array, codes: Array, query: int) -> Array:
+    """Average precision of one query's ranking, by the places of the items (k,), and whether its first place is right."""
     right = codes[places[places != query]] == codes[query]
     ranks = np.flatnonzero(right) + 1
     relevant = np.count_nonzero(codes == codes[query]) - 1

@@ -410,6 +410,18 @@ def test_a_rollback_that_would_lose_an_item_is_refused(alone):
     assert held(alone)["m/3"] == N - 1
 
 
+def test_quality_is_measured_wherever_the_registry_is(shelf):
+    shelf.create_gallery("bench", labels=["class"])
+    ids, labels = names(40), {"class": [i % 4 for i in range(40)]}
+    for version, width in (("m/1", OLD), ("m/2", NEW)):
+        shelf.append("bench", version=version, ids=ids, vectors=vectors(ids, width), labels=labels)
+    found = shelf.run_backfill(planned(shelf, benchmark="bench").id, encode=vectors)
+    assert found.measured["map"].at[-1] == 1
+    assert found.measured["map"].values[0] == 0 < found.measured["map"].values[-1]  # no path leads to old vectors
+    with pytest.raises(AlreadyExists, match="is not run by me"):
+        shelf.measure_backfill(found.id, runner="me")
+
+
 def test_the_webhook_and_the_audit_log_hear_of_it(shelf):
     secret = shelf.add_webhook("deploy", "https://93.184.215.14/", events=["backfill.finished"])
     assert secret
