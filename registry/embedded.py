@@ -1036,7 +1036,7 @@ class Registry(Lists):
 
         Raises:
             AlreadyExists: a process runs it.
-            InvalidInput: an item would be left without any vector, since what was stored before is dropped.
+            InvalidInput: an item would be left without any vector; or `drop_segment` gave this up.
         """
         return undoing.roll_back(self._home, id)
 

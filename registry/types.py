@@ -566,8 +566,8 @@ BACKFILL_ORDERS: tuple[BackfillOrder, ...] = get_args(BackfillOrder)
 class Backfill:
     """Re-embedding the items of `gallery` that have no vector of `version` yet, in a fixed order.
 
-    The first `done` of `total` items are dealt with; `written` of the vectors that it wrote are still there. `old` stored
-    the most of what is re-embedded. `predicted` and `measured` are curves by metric, over the share that is done:
+    The first `done` of `total` items are dealt with; `written` of the vectors that it wrote are still there, as long as it can
+    be rolled back. `old` stored the most of what is re-embedded. `predicted` and `measured` are curves by metric, over the share that is done:
     `predicted_from` is the study that measured the order before, `evidence` the benchmark that it and the `advice` rest on.
     `pace` and `rate`, the most that was asked for, are in items per second. Whoever runs it is `runner`, until
     `runs_until` unless it says otherwise before. `error` is what ended the last run.

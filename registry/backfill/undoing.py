@@ -28,6 +28,10 @@ def roll_back(home: Home, id: str) -> Backfill:
             raise AlreadyExists(f"{id} is run by {row.runner} until {row.runs_until:%H:%M:%S} UTC: pause it first")
         if row.status == "rolled back":
             return found
+        if row.written and not row.written_version:
+            raise InvalidInput(
+                f"{id} can be rolled back no longer: that was given up when vectors of {gallery.name} were dropped"
+            )
         _remove(home, gallery, row)
         row.status, row.runner, row.runs_until, row.changed_at = "rolled back", None, None, now()
         details = {"gallery": gallery.name, "version": row.version.ref, "removed": row.written}
@@ -100,4 +104,6 @@ def _let_go_of_backfills(session: Session, row: GalleryRow, segment: SegmentRow,
                 f"{backfill.id} can be rolled back as long as {segment.version.ref} keeps its vectors in {row.name}: "
                 "say --yes, or final=True, to give that up"
             )
-        backfill.written = backfill.written_version = 0
+        backfill.written_version = 0
+        if backfill.version_id == segment.version_id:
+            backfill.written = 0  # they go

@@ -6,6 +6,8 @@ import sys
 import threading
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from registry.client import Client
@@ -395,12 +397,44 @@ def test_a_segment_is_dropped_only_where_each_item_keeps_a_vector(shelf):
     assert shelf.drop_segment("shelf", "m/1", final=True) == N
     assert held(shelf) == {"m/2": N}
     assert_embedded(shelf, names(N))
-    assert shelf.backfill(plan.id).written == 0
-    shelf.roll_back_backfill(plan.id)
+    found = shelf.backfill(plan.id)
+    assert (found.status, found.written) == ("finished", N)
+    with pytest.raises(InvalidInput, match="can be rolled back no longer"):
+        shelf.roll_back_backfill(plan.id)
+    assert shelf.backfill(plan.id) == found
     assert held(shelf) == {"m/2": N}
+    assert_embedded(shelf, names(N))
 
 
-def test_a_rollback_that_would_lose_an_item_is_refused(alone):
+def test_a_backfill_whose_own_vectors_are_dropped_has_none_to_take_back(alone):
+    plan = planned(alone)
+    alone.run_backfill(plan.id, encode=vectors)
+    assert alone.drop_segment("shelf", "m/2", final=True) == N
+    assert alone.backfill(plan.id).written == 0
+    assert alone.roll_back_backfill(plan.id).status == "rolled back"
+    assert held(alone) == {"m/1": N}
+
+
+def test_a_rollback_that_would_lose_items_is_refused(alone, tmp_path):
+    """Their other vectors were in a file that somebody let go of since."""
+    ids = names(30)
+    table = pa.table({"id": ids, "vector": list(vectors(ids, OLD)), "class": ["c"] * 30})
+    pq.write_table(table, tmp_path / "old.parquet")
+    where = str(tmp_path / "old.parquet")
+    alone.attach("lent", version="m/1", kind="parquet", where=where, labels={"class": "class"})
+    alone.register_version("m", dim=OLD)
+    alone.append("lent", version="m/3", ids=ids, vectors=vectors(ids, OLD))
+    assert alone.drop_segment("lent", "m/3") == 30
+    plan = alone.plan_backfill("lent", into="m/2")
+    alone.run_backfill(plan.id, encode=vectors)
+    alone.detach("lent", version="m/1")
+    with pytest.raises(InvalidInput, match=r"30 items of lent, such as 'i\d+', have no other vector.*would be lost"):
+        alone.roll_back_backfill(plan.id)
+    assert held(alone, "lent") == {"m/2": 30}
+    assert alone.backfill(plan.id).status == "finished"
+
+
+def test_a_segment_that_a_rollback_rests_on_is_kept(alone):
     plan = planned(alone)
     alone.run_backfill(plan.id, encode=vectors)
     alone.register_version("m", dim=OLD)
