@@ -45,6 +45,9 @@ class Steps(Protocol):
     def previews(self, gallery: str, ids: Any) -> Any:
         """See `Registry.previews`."""
 
+    def canaries(self, ref: str) -> Any:
+        """See `Registry.canaries`."""
+
     def verify_encoder(self, ref: str, encode: Any, *, tolerance: float = 0.01, record: bool = False) -> Any:
         """See `Registry.verify_encoder`."""
 
@@ -154,12 +157,14 @@ def _opened(
 def _verify(registry: Steps, version: Version, encoder: Encoder, *, allow_drift: bool) -> None:
     """Hold the encoder to the canaries of the version, if it has some."""
     try:
+        registry.canaries(version.ref)
+    except NotFound:
+        return  # its width is checked with each batch
+    try:
         check = registry.verify_encoder(version.ref, encoders.canary_encoder(encoder), record=True)
         if not allow_drift:
             check.raise_for_drift()
-    except NotFound:
-        return  # it has no canaries: its width is checked with each batch
-    except (InvalidInput, Incompatible) as error:  # it cannot encode them, or does so otherwise
+    except (InvalidInput, Incompatible, NotFound) as error:  # it cannot encode them, or does so otherwise
         if not allow_drift:
             raise type(error)(
                 f"{error}; nothing was encoded: mend the encoder, or give --allow-drift to run with it all the same"

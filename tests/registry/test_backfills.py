@@ -278,6 +278,22 @@ def test_an_encoder_that_is_another_than_the_registered_one_is_refused(alone):
     assert alone.encoder_checks("m/2")[0].ok
 
 
+def test_an_encoder_that_finds_nothing_of_the_canaries_is_held_to_them_all_the_same(alone):
+    alone.add_canaries("m/2", ["a text"], np.ones((1, NEW)))
+    plan = planned(alone)
+
+    def encode(ids):
+        if ids == ["a text"]:
+            raise NotFound("there is no file 'a text'")
+        return vectors(ids)
+
+    with pytest.raises(NotFound, match=r"there is no file 'a text'; nothing was encoded.*--allow-drift"):
+        alone.run_backfill(plan.id, encode=encode)
+    assert held(alone) == {"m/1": N}
+    alone.resume_backfill(plan.id)
+    assert alone.run_backfill(plan.id, encode=encode, allow_drift=True).status == "finished"
+
+
 def test_a_drifting_encoder_runs_where_that_is_asked_for(alone):
     alone.add_canaries("m/2", ["i1", "i2"], -vectors(["i1", "i2"]))
     plan = planned(alone)
