@@ -24,6 +24,7 @@ TRIES = 6
 TIMEOUT_S = 120.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
 _TOO_MANY = 429
+_NOBODY = (401, 403, 404, 405)  # of the address or the token, so of no item
 
 Sleep = Callable[[float], None]
 Function = Callable[[Any], Any]
@@ -104,6 +105,10 @@ def _asked(where: str, body: Mapping[str, Any], token: str | None, sleep: Sleep)
         else:
             if answer.status == 200:
                 return answer.content
+            if answer.status in _NOBODY:
+                raise Unavailable(
+                    f"the encoder at {encoding.shown(where)} answered {answer.status}: check its address and {TOKEN}"
+                )
             if answer.status != _TOO_MANY and answer.status < 500:
                 raise InvalidInput(f"the encoder at {encoding.shown(where)} answered {answer.status}: look at its log")
             if not left:

@@ -120,6 +120,15 @@ def test_what_is_no_answer_is_not_stored(shelf, encoder, answer, error, says):
     assert [s.version for s in shelf.gallery("shelf").segments] == ["m/1"]
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+def test_a_wrong_address_or_token_is_said_at_once_and_no_item_is_blamed(shelf, encoder, status):
+    encoder.answers = [(status, {}, "no")] * 9
+    with pytest.raises(Unavailable, match=f"answered {status}: check its address and SAMESPACE_ENCODER_TOKEN"):
+        run(shelf, encoder.address)
+    assert len(encoder.asked) == 1
+    assert "item" not in run.last.error
+
+
 def test_an_address_is_held_to_the_canaries(shelf, encoder):
     shelf.add_canaries("m/2", ["a", "text"], [[1.0, 1.0], [4.0, 1.0]])
     assert run(shelf, encoder.address).status == "finished"
