@@ -613,6 +613,13 @@ class Backfill:
         return self.runner is not None and self.runs_until is not None and self.runs_until > datetime.now(UTC)
 
     @property
+    def state(self) -> str:
+        """Its status, as far as whoever runs it was heard of: also `interrupted`, or `pausing` after the batch at hand."""
+        if self.status == "running" and not self.is_run:
+            return "interrupted"
+        return "pausing" if self.status == "paused" and self.is_run else self.status
+
+    @property
     def is_open(self) -> bool:
         """Whether it can still be run."""
         return self.status in ("planned", "running", "paused")

@@ -26,7 +26,6 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
 _TOO_MANY = 429
 _NOBODY = (401, 403, 404, 405)  # of the address or the token, so of no item
 
-Sleep = Callable[[float], None]
 Function = Callable[[Any], Any]
 
 
@@ -56,7 +55,7 @@ def chosen(
     return found.encoder
 
 
-def opened(place: str | Function, *, tracking_uri: str | None, token: str | None, sleep: Sleep = time.sleep) -> Encoder:
+def opened(place: str | Function, *, tracking_uri: str | None, token: str | None) -> Encoder:
     """The encoder at `place`, or a function itself.
 
     An address is asked up to `TRIES` times, with growing pauses, while it cannot be reached, answers 5xx or asks to wait.
@@ -70,7 +69,7 @@ def opened(place: str | Function, *, tracking_uri: str | None, token: str | None
         return _calling(place, getattr(place, "__name__", "the encoder"))
     encoding.check_place(place)
     if place.startswith(("http://", "https://")):
-        return encoding.asking(place, lambda where, body: _asked(where, body, token, sleep))
+        return encoding.asking(place, lambda where, body: _asked(where, body, token))
     if place.startswith(("models:/", "runs:/")):
         from registry.tracking import load_function
 
@@ -92,7 +91,7 @@ def _calling(function: Function, name: str) -> Encoder:
     return call
 
 
-def _asked(where: str, body: Mapping[str, Any], token: str | None, sleep: Sleep) -> bytes:
+def _asked(where: str, body: Mapping[str, Any], token: str | None) -> bytes:
     """What an address answers, asked again where it may answer otherwise."""
     wait = _FIRST_WAIT_S
     for left in range(TRIES - 1, -1, -1):
@@ -116,7 +115,7 @@ def _asked(where: str, body: Mapping[str, Any], token: str | None, sleep: Sleep)
                     f"the encoder at {encoding.shown(where)} answered {answer.status}, {TRIES} times: look at its log"
                 )
             pause = answer.retry_after
-        sleep(min(pause if pause is not None else wait * random.uniform(0.5, 1.5), _LONGEST_WAIT_S))  # noqa: S311 - jitter
+        time.sleep(min(pause if pause is not None else wait * random.uniform(0.5, 1.5), _LONGEST_WAIT_S))  # noqa: S311 - jitter
         wait *= 2
     raise AssertionError  # the loop returns or raises
 

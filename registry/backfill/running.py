@@ -97,7 +97,7 @@ def run(
     found = registry.hold_backfill(id, runner=me)
     try:
         with held(registry, id, me) as lease:
-            encoder = _opened(place, tracking_uri, lease, elsewhere)
+            encoder = _opened(place, tracking_uri, elsewhere)
             version = registry.version(found.version)
             _verify(registry, version, encoder, allow_drift=allow_drift)
             with opened(registry, found.gallery, found.inputs) as read:
@@ -119,8 +119,8 @@ def timed(
     me, place = _name(), encoders.chosen(registry.backfill(id), encode, trust, is_own=is_own)
     found = registry.hold_backfill(id, runner=me)
     try:
-        with held(registry, id, me) as lease:
-            encoder = _opened(place, tracking_uri, lease)
+        with held(registry, id, me):
+            encoder = _opened(place, tracking_uri)
             version, portion = registry.version(found.version), registry.next_portion(id, runner=me)
             if portion is None or not portion.ids:
                 raise InvalidInput(f"{id} has no item left that could be timed")
@@ -145,13 +145,11 @@ def _name() -> str:
     return f"{user:.60}@{socket.gethostname():.80}, process {os.getpid()}, {uuid4().hex[:8]}"
 
 
-def _opened(
-    place: str | Callable[[Any], Any], tracking_uri: str | None, lease: Lease, elsewhere: Elsewhere | None = None
-) -> Encoder:
+def _opened(place: str | Callable[[Any], Any], tracking_uri: str | None, elsewhere: Elsewhere | None = None) -> Encoder:
     if elsewhere is not None:
         return elsewhere(place, tracking_uri)
     token = os.environ.get(encoders.TOKEN)
-    return encoders.opened(place, tracking_uri=tracking_uri, token=token, sleep=lease.sleep)
+    return encoders.opened(place, tracking_uri=tracking_uri, token=token)
 
 
 def _verify(registry: Steps, version: Version, encoder: Encoder, *, allow_drift: bool) -> None:
@@ -180,7 +178,7 @@ class _Run:
     ) -> None:  # fmt: skip
         self._registry, self._found, self._version, self._encoder = registry, found, version, encoder
         self._read, self._me, self._lease, self._progress = read, me, lease, progress
-        self._pace = Pace(found.rate, sleep=lease.sleep)
+        self._pace = Pace(found.rate)
 
     def to_the_end(self) -> Backfill:
         """Portion by portion."""
@@ -236,7 +234,7 @@ class _Run:
             except Unavailable:
                 if not left:
                     raise
-                self._lease.sleep(2.0 ** (_STORING_TRIES - 1 - left) / 4)
+                time.sleep(2.0 ** (_STORING_TRIES - 1 - left) / 4)
         raise AssertionError  # the loop returns or raises
 
     def _tell(self) -> None:

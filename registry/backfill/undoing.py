@@ -5,10 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 from sqlalchemy.orm import Session
 
-from registry.backfill.portions import without
 from registry.errors import AlreadyExists, InvalidInput, NotFound
 from registry.home import Home
 from registry.indexing import remove_files
+from registry.members import others
 from registry.services import backfills, galleries, indexes, models
 from registry.services.audit import record
 from registry.tables import BackfillRow, GalleryRow, SegmentRow, now
@@ -62,7 +62,7 @@ def _alone(home: Home, gallery: GalleryRow, segment: SegmentRow, ids: pa.Array) 
     """Those of `ids` that no other segment of the gallery has a vector of."""
     for other in gallery.segments:
         if other.id != segment.id and other.rows and len(ids):
-            ids = without(ids, home.stored(gallery, other).known(ids))
+            ids = others(ids, home.stored(gallery, other).known(ids))
     return ids
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from registry.cli.backfills import duration, show_backfill, show_backfills, state
+from registry.cli.backfills import duration, show_backfill, show_backfills
 from registry.cli.context import Context, pass_context, plain
 from registry.errors import InvalidInput
 from registry.types import BACKFILL_ORDERS
@@ -61,9 +61,8 @@ def plan(context: Context, /, gallery: str, counts: Path | None, is_timed: bool,
         return
     show_backfill(context, found)
     if pace is not None:
-        click.echo(
-            f"\nthe first batch went at {pace:,.1f} items/s: all takes {duration(found.total / pace)} at that pace"
-        )
+        seconds = found.total / min(pace, found.rate or pace)
+        click.echo(f"\nthe first batch went at {pace:,.1f} items/s: all takes {duration(seconds)}")
     if not wish["dry_run"]:
         click.echo(f"\nrun it with 'samespace backfill run {found.id}'")
 
@@ -177,7 +176,7 @@ def pause(context: Context, id: str) -> None:
     with context.open() as reg:
         found = reg.pause_backfill(id)
     if not context.report(_plain(found)):
-        click.echo(f"{id} is {state(found)} at {found.done:,} of {found.total:,}")
+        click.echo(f"{id} is {found.state} at {found.done:,} of {found.total:,}")
 
 
 @command.command("rollback")
@@ -203,5 +202,5 @@ def rollback(context: Context, id: str, yes: bool, dry_run: bool) -> None:
 
 def _plain(found: Backfill) -> dict[str, Any]:
     """A backfill as JSON, with what follows from it."""
-    more = {"share": found.share, "state": state(found), "seconds_left": found.seconds_left}
+    more = {"share": found.share, "state": found.state, "seconds_left": found.seconds_left}
     return {**plain(found), **more}

@@ -72,6 +72,12 @@ def test_ctrl_c_pauses_it_and_resume_goes_on(shop, samespace):
     assert samespace("--home", shop, "backfill", "resume", id, code=130)
 
 
+def test_the_time_that_all_takes_is_no_shorter_than_the_rate_allows(shop, samespace):
+    plan = ("backfill", "plan", "shelf", "--into", "m/2", "--encoder", "shopping:encode", "--batch", 8)
+    shown = samespace("--home", shop, *plan, "--rate", 0.5, "--time").stdout
+    assert "all takes 1 min 20 s" in shown  # 40 items at one in two seconds
+
+
 def test_counts_come_from_a_file(shop, samespace, tmp_path):
     pq.write_table(pa.table({"id": [7, 30], "count": [2, 9]}), tmp_path / "counts.parquet")
     plan = ("--home", shop, "--json", "backfill", "plan", "shelf", "--into", "m/2", "--order", "most-searched")

@@ -368,6 +368,7 @@ def test_a_portion_that_is_not_the_plans_is_refused(alone):
         type(portion)(50, 100, portion.ids),
         type(portion)(0, 0, ()),
         type(portion)(0, 10, portion.ids),
+        type(portion)(0, 2**40, ()),
     ):
         with pytest.raises(InvalidInput):
             alone.store_portion(plan.id, runner="me", portion=wrong, vectors=vectors(wrong.ids) if wrong.ids else None)
