@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,8 @@ def plan(context: Context, /, gallery: str, counts: Path | None, is_timed: bool,
         seconds = found.total / min(pace, found.rate or pace)
         click.echo(f"\nthe first batch went at {pace:,.1f} items/s: all takes {duration(seconds)}")
     if not wish["dry_run"]:
-        click.echo(f"\nrun it with 'samespace backfill run {found.id}'")
+        named = f" --trust {shlex.quote(wish['encoder'])}" if context.is_server and wish["encoder"] else ""
+        click.echo(f"\nrun it with 'samespace backfill run {found.id}{named}'")
 
 
 def _timed(context: Context, reg: Connection, id: str, named: str | None) -> float:

@@ -97,6 +97,7 @@ def test_against_a_server_the_encoder_is_named_by_whoever_runs_it(shop, samespac
         assert "the first batch went at" in shown  # of the encoder that this very command names
         sys.modules.pop("shopping")
         id = reg.backfills()[0].id
+        assert f"'samespace backfill run {id} --trust shopping:encode'" in shown
         refused = samespace("--home", url, "backfill", "run", id, code=1).output
         assert "asks to call the encoder 'shopping:encode' here" in refused
         assert "shopping" not in sys.modules
