@@ -769,16 +769,22 @@ class Client(Lists):
         id: str,
         *,
         encode: Callable[[Any], Any] | None = None,
+        trust: str | None = None,
         allow_drift: bool = False,
         progress: Progress | None = None,
         tracking_uri: str | None = None,
     ) -> Backfill:
-        """Run a backfill from where it is to its end: encode here, store on the server. See the embedded registry."""
+        """Run a backfill from where it is to its end: encode here, store on the server. See the embedded registry.
+
+        Without `encode` the planned encoder is called in this process, once `trust` names it: anybody who may write to the
+        server can plan, and so choose what is imported here.
+        """
         from registry.backfill import running
 
         return running.run(
-            self, id, encode=encode, allow_drift=allow_drift, progress=progress, tracking_uri=tracking_uri
-        )
+            self, id, encode=encode, trust=trust, is_own=False, allow_drift=allow_drift, progress=progress,
+            tracking_uri=tracking_uri,
+        )  # fmt: skip
 
     def pause_backfill(self, id: str) -> Backfill:
         """Stop a backfill after the batch at hand; it is not run again until it is resumed."""
@@ -829,7 +835,8 @@ class Client(Lists):
 
     def measure_backfill(self, id: str, *, runner: str) -> Backfill:
         """Measure how good the gallery is now, on the server, and keep it; see the embedded registry."""
-        return self._backfill_step(id, "measure", {"runner": runner})
+        found = self._worked(f"{_backfill_path(id)}/measure", {"runner": runner}, "backfill", None)
+        return wire.from_json(Backfill, found)
 
     def leave_backfill(
         self, id: str, *, runner: str, error: str | None = None, pause: bool = False, reached: bool = False

@@ -982,6 +982,7 @@ class Registry(Lists):
         id: str,
         *,
         encode: Callable[[Any], Any] | None = None,
+        trust: str | None = None,
         allow_drift: bool = False,
         progress: running.Progress | None = None,
         tracking_uri: str | None = None,
@@ -1000,6 +1001,8 @@ class Registry(Lists):
             id: the backfill.
             encode: the encoder, if it is not the planned one: a function of ids or texts (n,), or of pictures (n, h, w[, c])
                 uint8, that gives (n, d).
+            trust: the planned encoder by name, refused if the plan asks for another. A server's plan may be anybody's, so that
+                its encoder has to be named so; that of a registry of your own need not be.
             allow_drift: whether an encoder that is not the registered one, as far as canaries tell, may run.
             progress: told how many items are done, of how many.
             tracking_uri: MLflow's store, for an encoder `models:/…`; MLflow's own settings by default.
@@ -1009,13 +1012,13 @@ class Registry(Lists):
 
         Raises:
             AlreadyExists: another process runs it.
-            InvalidInput: it is paused or over, or an item cannot be encoded.
+            InvalidInput: it is paused or over, asks for an encoder that is not trusted, or an item cannot be encoded.
             NotFound: an item has no input.
             Incompatible: the encoder is not the registered one.
             Unavailable: the encoder, or the registry, did not answer for long.
         """
         return running.run(
-            self, id, encode=encode, allow_drift=allow_drift, progress=progress, tracking_uri=tracking_uri
+            self, id, encode=encode, trust=trust, allow_drift=allow_drift, progress=progress, tracking_uri=tracking_uri
         )
 
     def pause_backfill(self, id: str) -> Backfill:
@@ -1033,7 +1036,7 @@ class Registry(Lists):
 
         Raises:
             AlreadyExists: a process runs it.
-            InvalidInput: an item would be left without any vector, since what was stored before is dropped.
+            InvalidInput: an item would be left without any vector; or `drop_segment` gave this up.
         """
         return undoing.roll_back(self._home, id)
 

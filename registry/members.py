@@ -15,7 +15,7 @@ from registry.gallery import Dataset
 from registry.home import Home
 from registry.tables import GalleryRow
 
-__all__ = ["Members", "members_of"]
+__all__ = ["Members", "members_of", "others"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Members:
     def known(self, ids: pa.Array) -> pa.Array:
         """Those of `ids` that are items, each once."""
         found = self.dataset.known(ids, self.state)
-        return pa.concat_arrays([found, self.elsewhere(_others(ids, found))]) if self.attached else found
+        return pa.concat_arrays([found, self.elsewhere(others(ids, found))]) if self.attached else found
 
     def elsewhere(self, ids: pa.Array) -> pa.Array:
         """Those of `ids` that attached segments hold, each once."""
@@ -55,7 +55,7 @@ class Members:
         if not self.attached:
             return 0
         ids = pa.concat_arrays([backend.ids() for backend in self.attached]).unique()
-        return len(_others(ids, self.dataset.column("id", self.state)) if self.state else ids)
+        return len(others(ids, self.dataset.column("id", self.state)) if self.state else ids)
 
     def labels(self, ids: pa.Array, columns: Sequence[str]) -> pa.Table:
         """The label `columns` of `ids` (m,), in that order. NotFound for an id that is no item."""
@@ -66,7 +66,7 @@ class Members:
         if len(written):
             found.append(self.dataset.take(written, self.state, list(columns)))
         for backend in self.attached:
-            left = _others(left, found[-1]["id"].combine_chunks()) if found else left
+            left = others(left, found[-1]["id"].combine_chunks()) if found else left
             here = backend.known(left)
             if len(here):
                 found.append(backend.labels(here, columns).add_column(0, "id", here))
@@ -84,8 +84,8 @@ def members_of(home: Home, row: GalleryRow) -> Members:
     return Members(row.name, row.id_type, home.items(row.name), row.items_version, attached)
 
 
-def _others(ids: pa.Array, those: pa.Array) -> pa.Array:
-    """`ids` without `those`."""
+def others(ids: pa.Array, those: pa.Array) -> pa.Array:
+    """`ids` without `those`, in their order."""
     return ids.filter(pc.invert(pc.is_in(ids, value_set=those))) if len(those) else ids
 
 

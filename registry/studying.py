@@ -25,7 +25,7 @@ from registry.tables import VersionRow, now
 from registry.types import Evaluation, Filling, Path, Scores, Stage, Study
 from registry.vectors import Array, Metric
 
-__all__ = ["MOST_ITEMS", "MOST_QUERIES", "study"]
+__all__ = ["MOST_ITEMS", "MOST_QUERIES", "asked", "study"]
 
 MOST_ITEMS, MOST_QUERIES = 50_000, 2_000
 _NEIGHBOURS = 10
@@ -107,15 +107,21 @@ def _case(
     refs = benchmarks.embedded(row, [old, new])
     bench = benchmarks.load(home, row, refs, row.labels, most=MOST_ITEMS, seed=seed)
     codes = bench.codes(label)
-    own = np.flatnonzero(np.bincount(codes)[codes] > 1)  # others have nothing to find
+    own = asked(codes, seed)
     if not len(own):
         raise InvalidInput(
             f"no two items of {row.name} that {old} and {new} embedded have one {label}, so nothing can be found: append more"
         )
-    if len(own) > MOST_QUERIES:
-        own = np.sort(np.random.default_rng([seed, 1]).choice(own, MOST_QUERIES, replace=False))
     scale = None if best is None or path is None else _scale(home, session, best, path, (after.id, before.id))
     return _Case(old, new, label, path, metric, bench, own, codes, seed, scale)
+
+
+def asked(codes: Array, seed: int) -> Array:
+    """Which items (q,) are queries, by the items' labels as numbers (n,): at most `MOST_QUERIES`, drawn with `seed`."""
+    own = np.flatnonzero(np.bincount(codes)[codes] > 1)  # others have nothing to find
+    if len(own) > MOST_QUERIES:
+        own = np.sort(np.random.default_rng([seed, 1]).choice(own, MOST_QUERIES, replace=False))
+    return own
 
 
 def _scale(home: Home, session: Session, best: Evaluation, path: Path, pair: tuple[int, int]) -> filling.Scale:

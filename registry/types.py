@@ -571,8 +571,8 @@ BACKFILL_ORDERS: tuple[BackfillOrder, ...] = get_args(BackfillOrder)
 class Backfill:
     """Re-embedding the items of `gallery` that have no vector of `version` yet, in a fixed order.
 
-    The first `done` of `total` items are dealt with; `written` of the vectors that it wrote are still there. `old` stored
-    the most of what is re-embedded. `predicted` and `measured` are curves by metric, over the share that is done:
+    The first `done` of `total` items are dealt with; `written` of the vectors that it wrote are still there, as long as it can
+    be rolled back. `old` stored the most of what is re-embedded. `predicted` and `measured` are curves by metric, over the share that is done:
     `predicted_from` is the study that measured the order before, `evidence` the benchmark that it and the `advice` rest on.
     `pace` and `rate`, the most that was asked for, are in items per second. Whoever runs it is `runner`, until
     `runs_until` unless it says otherwise before. `error` is what ended the last run.
@@ -616,6 +616,13 @@ class Backfill:
     def is_run(self) -> bool:
         """Whether a process runs it now, as far as is known: one that was killed counts until its lease ends."""
         return self.runner is not None and self.runs_until is not None and self.runs_until > datetime.now(UTC)
+
+    @property
+    def state(self) -> str:
+        """Its status, as far as whoever runs it was heard of: also `interrupted`, or `pausing` after the batch at hand."""
+        if self.status == "running" and not self.is_run:
+            return "interrupted"
+        return "pausing" if self.status == "paused" and self.is_run else self.status
 
     @property
     def is_open(self) -> bool:

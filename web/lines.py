@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import copy_context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from flask import current_app
@@ -15,6 +15,8 @@ from registry import wire
 from registry.errors import SamespaceError
 
 __all__ = ["LINES", "Progress", "told"]
+
+_LONGEST_SILENCE_S = 15.0  # a proxy may end an answer of which nothing comes for long: after a minute, mostly
 
 LINES = "application/x-ndjson"
 """The media type of lines of JSON."""
@@ -27,7 +29,7 @@ def told(work: Callable[[Progress], Mapping[str, Any]], what: str) -> Iterator[b
     """The lines of `work`, which gives the last of them; `what` names it in the log.
 
     It begins in a thread of its own when the first line is read, so not where the answer is refused, and from then on
-    goes on to its end, whether anybody reads on or not.
+    goes on to its end, whether anybody reads on or not. While it tells nothing for long, a line {} says that it goes on.
     """
     said: SimpleQueue[Mapping[str, Any] | None] = SimpleQueue()
     context, log = copy_context(), current_app.logger
@@ -45,7 +47,13 @@ def told(work: Callable[[Progress], Mapping[str, Any]], what: str) -> Iterator[b
 
     def lines() -> Iterator[bytes]:
         threading.Thread(target=context.run, args=(run,), daemon=True).start()
-        for line in iter(said.get, None):
+        while True:
+            try:
+                line = said.get(timeout=_LONGEST_SILENCE_S)
+            except Empty:
+                line = {}
+            if line is None:
+                return
             yield json.dumps(line).encode() + b"\n"
 
     return lines()

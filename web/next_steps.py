@@ -131,9 +131,9 @@ def _backfill(answer: Answer, stored: Stored, study: Study | None) -> Iterator[S
     )
     others = len(stored.rows) - 1
     yield Step(
-        f"Embed the items with {new} and store them beside the old vectors"
+        f"Embed the items with {new} and store them beside the old vectors, a batch at a time"
         + (f"; the same for {others} more {'gallery' if others == 1 else 'galleries'}." if others > 0 else "."),
-        _run("gallery", "append", stored.largest, "--version", new, "--vectors", "new.npy", "--ids", "ids.npy"),
+        _run("backfill", "plan", stored.largest, "--into", new, "--encoder", "ENCODER"),
     )
     if answer.way:
         yield from _better_bridge(answer, stored)

@@ -81,6 +81,13 @@ def downgrade() -> None:
     elsewhere = op.get_bind().scalar(sa.text("SELECT address FROM store WHERE address <> ''"))
     if elsewhere:  # which no earlier release can read, and none would find again
         raise ValueError(f"the galleries are at {elsewhere}: restore a backup into a new home, and go back with that")
+    lent = sa.text(
+        "SELECT galleries.name FROM galleries JOIN segments ON segments.gallery_id = galleries.id "
+        "WHERE segments.backend IS NOT NULL ORDER BY galleries.name"
+    )
+    gallery = op.get_bind().scalar(lent)
+    if gallery:  # an earlier release would look for its vectors in the home
+        raise ValueError(f"the gallery {gallery} has vectors in an attached store: detach them, then go back")
     op.drop_table("store")
     op.drop_table("backfills")
     op.drop_table("calibrations")

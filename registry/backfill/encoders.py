@@ -12,9 +12,10 @@ import numpy as np
 from registry import encoding
 from registry.encoding import Encoder, Inputs
 from registry.errors import BadVector, DimensionMismatch, InvalidInput, SamespaceError, Unavailable
+from registry.types import Backfill
 from registry.vectors import Array, as_rows, check_finite
 
-__all__ = ["TOKEN", "canary_encoder", "encode", "opened"]
+__all__ = ["TOKEN", "canary_encoder", "chosen", "encode", "opened"]
 
 TOKEN = "SAMESPACE_ENCODER_TOKEN"  # noqa: S105 - the name of a variable
 """The variable whose text is sent to an address as a bearer token."""
@@ -23,12 +24,38 @@ TRIES = 6
 TIMEOUT_S = 120.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
 _TOO_MANY = 429
+_NOBODY = (401, 403, 404, 405)  # of the address or the token, so of no item
 
-Sleep = Callable[[float], None]
 Function = Callable[[Any], Any]
 
 
-def opened(place: str | Function, *, tracking_uri: str | None, token: str | None, sleep: Sleep = time.sleep) -> Encoder:
+def chosen(
+    found: Backfill, encode: Callable[[Any], Any] | None, trust: str | None, *, is_own: bool
+) -> str | Callable[[Any], Any]:
+    """The encoder that is called: the one that is given, or the planned one if that may be called here.
+
+    That is so where the plan `is_own`, as trusted as whoever runs it, or `trust` names it.
+
+    Raises:
+        InvalidInput: there is none, or it is not trusted.
+    """
+    if encode is not None:
+        return encode
+    if found.encoder is None:
+        raise InvalidInput(f"{found.id} was planned without an encoder: give one, as run_backfill(id, encode=function)")
+    if trust is None and not is_own:
+        raise InvalidInput(
+            f"{found.id} asks to call the encoder {found.encoder!r:.520} here, and a server's plan may be anybody's: if you "
+            "trust it, name it with --trust, or trust= in Python"
+        )
+    if trust is not None and trust != found.encoder:
+        raise InvalidInput(
+            f"{found.id} asks for the encoder {found.encoder!r:.520}, what you trust is {trust!r:.520}: name that one, or plan another"
+        )
+    return found.encoder
+
+
+def opened(place: str | Function, *, tracking_uri: str | None, token: str | None) -> Encoder:
     """The encoder at `place`, or a function itself.
 
     An address is asked up to `TRIES` times, with growing pauses, while it cannot be reached, answers 5xx or asks to wait.
@@ -42,7 +69,7 @@ def opened(place: str | Function, *, tracking_uri: str | None, token: str | None
         return _calling(place, getattr(place, "__name__", "the encoder"))
     encoding.check_place(place)
     if place.startswith(("http://", "https://")):
-        return encoding.asking(place, lambda where, body: _asked(where, body, token, sleep))
+        return encoding.asking(place, lambda where, body: _asked(where, body, token))
     if place.startswith(("models:/", "runs:/")):
         from registry.tracking import load_function
 
@@ -64,7 +91,7 @@ def _calling(function: Function, name: str) -> Encoder:
     return call
 
 
-def _asked(where: str, body: Mapping[str, Any], token: str | None, sleep: Sleep) -> bytes:
+def _asked(where: str, body: Mapping[str, Any], token: str | None) -> bytes:
     """What an address answers, asked again where it may answer otherwise."""
     wait = _FIRST_WAIT_S
     for left in range(TRIES - 1, -1, -1):
@@ -77,6 +104,10 @@ def _asked(where: str, body: Mapping[str, Any], token: str | None, sleep: Sleep)
         else:
             if answer.status == 200:
                 return answer.content
+            if answer.status in _NOBODY:
+                raise Unavailable(
+                    f"the encoder at {encoding.shown(where)} answered {answer.status}: check its address and {TOKEN}"
+                )
             if answer.status != _TOO_MANY and answer.status < 500:
                 raise InvalidInput(f"the encoder at {encoding.shown(where)} answered {answer.status}: look at its log")
             if not left:
@@ -84,7 +115,7 @@ def _asked(where: str, body: Mapping[str, Any], token: str | None, sleep: Sleep)
                     f"the encoder at {encoding.shown(where)} answered {answer.status}, {TRIES} times: look at its log"
                 )
             pause = answer.retry_after
-        sleep(min(pause if pause is not None else wait * random.uniform(0.5, 1.5), _LONGEST_WAIT_S))  # noqa: S311 - jitter
+        time.sleep(min(pause if pause is not None else wait * random.uniform(0.5, 1.5), _LONGEST_WAIT_S))  # noqa: S311 - jitter
         wait *= 2
     raise AssertionError  # the loop returns or raises
 

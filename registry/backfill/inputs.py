@@ -70,15 +70,15 @@ class _Column:
     def __init__(self, file: Path, column: str, copy: Path) -> None:
         self._file, self._column = file, column
         kind = self._copied(file, column, copy)
-        self._rows = pa.ipc.open_file(pa.memory_map(str(copy))).read_all()
-        self._where = {id: row for row, id in enumerate(self._rows["id"].to_pylist())}
+        rows = pa.ipc.open_file(pa.memory_map(str(copy))).read_all()
+        self._values, self._where = rows["value"], {id: row for row, id in enumerate(rows["id"].to_pylist())}
         is_path = column == "path" or column.endswith("_path")
         self._kind = "pictures" if kind == "bytes" else "paths" if is_path else "texts"
 
     def __call__(self, ids: Sequence[Any]) -> Inputs:
         """What is encoded of these items. NotFound names one that the file lacks."""
         _refuse_missing([id for id in ids if id not in self._where], f"{self._file} has no row of")
-        rows = self._rows.take(pa.array([self._where[id] for id in ids]))["value"].to_pylist()
+        rows = [self._values[self._where[id]].as_py() for id in ids]  # `take` of text would join the whole column first
         _refuse_missing(
             [id for id, value in zip(ids, rows, strict=True) if value is None], f"{self._file} is empty for"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -31,10 +30,6 @@ class Lease:
     def is_wanted(self) -> bool:
         """Whether nobody paused it, or took it over, as far as was heard."""
         return self._wanted
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
 
     def keep(self) -> None:
         """Renew it until it is over."""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from sqlalchemy.orm import Session
 
-from registry import benchmarks, searching
+from registry import benchmarks, scales, searching, studying
 from registry.backfill import orders
 from registry.benchmarks import Bench
 from registry.errors import Incompatible, InvalidInput
 from registry.home import Home
-from registry.retrieval.backfilling import backfill_curve
-from registry.services import backfills, evidence, galleries, paths, transforms
-from registry.study.filling import METRICS, MOST_QUERIES, worst_first
-from registry.studying import MOST_ITEMS
-from registry.types import Backfill, BackfillOrder, Path
+from registry.paths import Graph
+from registry.services import backfills, calibrations, evidence, galleries, paths, transforms
+from registry.study import filling
+from registry.study.filling import METRICS
+from registry.study.sides import Sides
+from registry.types import Backfill, BackfillOrder, Path, Stage
 from registry.vectors import Array, Metric
 
 __all__ = ["PROBES", "measure", "probes_first"]
@@ -37,6 +40,7 @@ class _Case:
     old: str
     new: str
     path: Path | None
+    scale: filling.Scale
     metric: Metric
     label: str
     order: BackfillOrder
@@ -98,13 +102,14 @@ def _as_served(home: Home, found: Backfill, order: pa.Array) -> dict[str, float]
         some = own[start : start + size]
         vectors = stored.take(ids.take(pa.array(some)))
         hits = searching.search(home, row.name, vectors, version=found.version, k=k, allow_unmeasured=False)
-        sums += sum(_found(found_ids, ids, codes, q) for found_ids, q in zip(hits.ids, some, strict=True))
+        places = pc.index_in(pa.array(hits.ids.ravel(), ids.type), value_set=ids).fill_null(-1).to_numpy()
+        ranked = zip(places.reshape(hits.ids.shape), some, strict=True)
+        sums += sum(_found(row[row >= 0], codes, query) for row, query in ranked)
     return dict(zip(METRICS, (float(value) for value in sums / len(own)), strict=True))
 
 
-def _found(hits: Array, ids: pa.Array, codes: Array, query: int) -> Array:
-    """Average precision of one query's ranking, and whether its first place is right."""
-    places = pc.index_in(pa.array(hits, ids.type), value_set=ids).drop_null().to_numpy()
+def _found(places: Array, codes: Array, query: int) -> Array:
+    """Average precision of one query's ranking, by the places of the items (k,), and whether its first place is right."""
     right = codes[places[places != query]] == codes[query]
     ranks = np.flatnonzero(right) + 1
     relevant = np.count_nonzero(codes == codes[query]) - 1
@@ -120,43 +125,44 @@ def _case(home: Home, found: Backfill) -> _Case:
         refs = benchmarks.embedded(row, [found.old, found.version])
         label = evidence.label_column(row, found.label)
         graph = home.graphs.of(session)
-        try:
-            path: Path | None = paths.best_meeting(session, graph, found.version, found.old, allow_unmeasured=False)
-        except Incompatible:
-            path = None
+        path, scale = None, None
+        with suppress(Incompatible):  # old rows are no result until they are re-embedded
+            path, scale = _met(home, session, graph, found.version, found.old)
         metric = transforms.space_facts(session, path.space if path else found.version)[1]
-    bench = benchmarks.load(home, row, refs, [label], most=MOST_ITEMS, seed=found.seed)
-    return _Case(bench, found.old, found.version, path, metric, label, found.order, found.seed)
+    bench = benchmarks.load(home, row, refs, [label], most=studying.MOST_ITEMS, seed=found.seed)
+    return _Case(bench, found.old, found.version, path, scale, metric, label, found.order, found.seed)
+
+
+def _met(home: Home, session: Session, graph: Graph, new: str, old: str) -> tuple[Path, filling.Scale]:
+    """The path that queries of `new` take to what `old` stored, and how search makes its scores comparable."""
+    met = paths.measured_meeting(session, graph, new, old, allow_unmeasured=False, beside=True)
+    if met.evaluation is not None and calibrations.of_evaluations(session, [met.evaluation]):
+        return met.path, "measured"
+    return met.path, scales.own_line(home, met.path)
 
 
 def _simulated(home: Home, case: _Case, share: float) -> dict[str, float]:
     """What is found (mAP, CMC@1) on a benchmark of which the same share is re-embedded in the same kind of order.
 
-    At most `MOST_QUERIES` of its items are queries, each without its own row; without a path old rows are no result.
+    It is what a study predicts for that share, by `registry.study.filling`, with scores on one scale as search brings them.
+    Without a path old rows are no result.
     """
-    codes = case.bench.codes(case.label)
-    own = np.flatnonzero(np.bincount(codes)[codes] > 1)
-    if not len(own) or (case.path is not None and case.metric != case.bench.metric[case.new]):
-        return {}  # nothing to find, or scores that no search would merge
-    rng = np.random.default_rng([case.seed, 2])
-    own = np.sort(rng.choice(own, min(len(own), MOST_QUERIES), replace=False))
-    new = case.bench.vectors[case.new]
-    met, old = benchmarks.sides(home, case.bench, case.path, own) if case.path is not None else (None, None)
-    inner = [share] if 0 < share < 1 else []
-    curve = backfill_curve(
-        new[own], old, new, queries_old=met, query_labels=codes[own], gallery_labels=codes, order=_order(home, case),
-        fractions=[0.0, *inner, 1.0], ks=(1,), metric=case.bench.metric[case.new], zeros=True, own=own,
-    )  # fmt: skip
-    at = 0 if share <= 0 else -1 if share >= 1 else 1
-    return {metric: float(curve.values[metric][at]) for metric in METRICS}
+    codes, new = case.bench.codes(case.label), case.bench.vectors[case.new]
+    own = studying.asked(codes, case.seed)
+    if not len(own):
+        return {}  # nothing to find
+    stages: dict[Stage, Sides] = {"backfilled": Sides(new[own], new, case.bench.metric[case.new])}
+    if case.path is not None:
+        stages["upgraded"] = Sides(*benchmarks.sides(home, case.bench, case.path, own), case.metric)
+    return filling.served_at(share, stages, own, codes, order=_order(home, case), seed=case.seed, scale=case.scale)
 
 
-def _order(home: Home, case: _Case) -> Array:
-    """The same kind of order (n,) on the benchmark; counts speak of other items, so that theirs is random here."""
-    n, old = len(case.bench), case.bench.vectors[case.old]
+def _order(home: Home, case: _Case) -> Array | None:
+    """The same kind of order (n,) on the benchmark; None, for random, of counts too, which speak of other items."""
+    old = case.bench.vectors[case.old]
     if case.order == "uncertainty" and case.path is not None:
         far = orders.deviations_of(home, case.bench, case.path, case.metric)
-        return worst_first(old, case.bench.metric[case.old], far, case.seed)
+        return filling.worst_first(old, case.bench.metric[case.old], far, case.seed)
     if case.order == "centroid-distance":
         codes = case.bench.codes(case.label)
         sums = np.zeros((codes.max() + 1, old.shape[1]))
@@ -164,4 +170,4 @@ def _order(home: Home, case: _Case) -> Array:
         means = (sums / np.bincount(codes)[:, None]).astype(np.float32)
         order: Array = np.argsort(-orders.from_means(old, means[codes], case.bench.metric[case.old]), kind="stable")
         return order
-    return np.random.default_rng([case.seed, 2]).permutation(n)
+    return None

@@ -93,11 +93,12 @@ def deviations_of(home: Home, bench: Bench, path: Path, metric: Metric) -> Array
 
 def _of_each(ids: pa.Array, found: Iterator[tuple[pa.Array, Array]]) -> Array:
     """Values by id, brought into the order of `ids`; NaN where nothing was found."""
+    parts = list(found)
     values = np.full(len(ids), np.nan)
-    for some, of_some in found:
-        at = pc.index_in(ids, value_set=some)
+    if parts:  # looked up once, not once a block: each time all of the ids would be gone through
+        at = pc.index_in(ids, value_set=pa.concat_arrays([some for some, _ in parts]))
         here = at.is_valid().to_numpy(zero_copy_only=False)
-        values[here] = of_some[at.drop_null().to_numpy()]
+        values[here] = np.concatenate([of_some for _, of_some in parts])[at.drop_null().to_numpy()]
     return values
 
 
@@ -109,21 +110,33 @@ def by_distance(stored: Backend, metric: Metric, ids: pa.Array, codes: Array | N
     """
     if codes is not None and (int(codes.max(initial=0)) + 1) > _MOST_CLASSES:
         codes = None
-    means = _means(stored, metric, ids, codes) if codes is not None else _clusters(stored, metric, seed)
-    return _of_each(ids, _distances(stored, metric, ids, codes, means))
+    if codes is None:
+        return _of_each(ids, _from_clusters(stored, metric, _clusters(stored, metric, seed)))
+    classes = _classes(stored, ids, codes)
+    means = _means(stored, metric, classes, int(codes.max(initial=0)) + 1)
+    return _of_each(ids, ((some, from_means(rows, means[of], metric)) for some, rows, of in _blocks(stored, classes)))
 
 
-def _distances(
-    stored: Backend, metric: Metric, ids: pa.Array, codes: Array | None, means: Array
-) -> Iterator[tuple[pa.Array, Array]]:
+def _classes(stored: Backend, ids: pa.Array, codes: Array) -> Array:
+    """The class (m,) of each stored row, in order; -1 of those that are not among `ids`, whose `codes` (n,) are known."""
+    at = pc.index_in(stored.ids(), value_set=ids)
+    found: Array = np.where(at.is_valid().to_numpy(zero_copy_only=False), codes[at.fill_null(0).to_numpy()], -1)
+    return found
+
+
+def _blocks(stored: Backend, classes: Array) -> Iterator[tuple[pa.Array, Array, Array]]:
+    """Ids, vectors and classes of some rows at a time."""
+    start = 0
     for some, rows in stored.blocks(_BLOCK_ROWS):
-        if codes is not None:
-            at = pc.index_in(some, value_set=ids).fill_null(0).to_numpy()
-            yield some, from_means(rows, means[codes[at]], metric)
-        else:
-            index = FlatIndex(means.shape[1], metric)
-            index.add(np.arange(len(means)), means)
-            yield some, from_means(rows, means[index.search(rows, 1)[0][:, 0]], metric)
+        yield some, rows, classes[start : start + len(some)]
+        start += len(some)
+
+
+def _from_clusters(stored: Backend, metric: Metric, means: Array) -> Iterator[tuple[pa.Array, Array]]:
+    index = FlatIndex(means.shape[1], metric)
+    index.add(np.arange(len(means)), means)
+    for some, rows in stored.blocks(_BLOCK_ROWS):
+        yield some, from_means(rows, means[index.search(rows, 1)[0][:, 0]], metric)
 
 
 def from_means(rows: Array, means: Array, metric: Metric) -> Array:
@@ -136,14 +149,13 @@ def from_means(rows: Array, means: Array, metric: Metric) -> Array:
     return squared
 
 
-def _means(stored: Backend, metric: Metric, ids: pa.Array, codes: Array) -> Array:
-    """The mean (c, d) of the vectors of each class; of directions for cosine."""
+def _means(stored: Backend, metric: Metric, classes: Array, many: int) -> Array:
+    """The mean (many, d) of the vectors of each class; of directions for cosine."""
     sums: Array | None = None
-    counts = np.zeros(int(codes.max(initial=0)) + 1)
-    for some, rows in stored.blocks(_BLOCK_ROWS):
-        at = pc.index_in(some, value_set=ids)
-        here = at.is_valid().to_numpy(zero_copy_only=False)
-        of = codes[at.drop_null().to_numpy()]
+    counts = np.zeros(many)
+    for _, rows, classed in _blocks(stored, classes):
+        here = classed >= 0
+        of = classed[here]
         kept = normalize(rows[here]) if metric == "cosine" else rows[here].astype(np.float32)
         if sums is None:
             sums = np.zeros((len(counts), rows.shape[1]), dtype=np.float64)

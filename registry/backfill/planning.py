@@ -19,6 +19,7 @@ from registry.backfill.wishes import Counts, Wish
 from registry.batches import id_column
 from registry.errors import InvalidInput, NotFound
 from registry.home import Home
+from registry.members import members_of
 from registry.services import advice, backfills, evidence, galleries, models, paths, studies, transforms
 from registry.study import items
 from registry.studying import MOST_ITEMS
@@ -69,6 +70,7 @@ def plan(
     with home.database.reading() as session:
         case = _case(session, gallery, into, wish, among)
         found = _told(session, case, wish, among)
+    _refuse_elsewhere(home, case)
     ids = missing(home, case.gallery, case.segment)
     if not len(ids):
         raise InvalidInput(f"every item of {gallery} has a vector of {found.version}: there is nothing to re-embed")
@@ -95,6 +97,16 @@ def _case(session: Session, gallery: str, into: str, wish: Wish, among: Collecti
     return _Case(row, new, segment, old, _newest(session, new, old, wish.benchmark, among) if old else None)
 
 
+def _refuse_elsewhere(home: Home, case: _Case) -> None:
+    """Refuse where items are not written down here: steps of a run look at those that are."""
+    away = members_of(home, case.gallery).alone()
+    if away:
+        raise InvalidInput(
+            f"{away:,} items of {case.gallery.name} are in an attached store alone, which no backfill reads: append their vectors "
+            f"of {case.new.ref}, which writes them down here"
+        )
+
+
 def _newest(
     session: Session, new: VersionRow, old: SegmentRow, benchmark: str | None, among: Collection[str] | None
 ) -> Evaluation | None:
@@ -117,6 +129,8 @@ def _told(session: Session, case: _Case, wish: Wish, among: Collection[str] | No
         label = evidence.label_column(row, label)
         if row.id != case.gallery.id:
             benchmarks.embedded(row, [ref for ref in (old, case.new.ref) if ref])
+    elif label is not None:
+        label = evidence.label_column(case.gallery, label)
     predicted, study = _predicted(session, case, wish, among)
     moment = now()
     return Backfill(

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.orm import Session
 
+from registry.backfill.wishes import MOST_BATCH
 from registry.batches import Batch, Target, check_rows, checked, id_column
 from registry.errors import InvalidInput
 from registry.home import Home
+from registry.members import others
 from registry.services import backfills, galleries
 from registry.services.audit import record
 from registry.staging import Staging, staging
@@ -49,17 +51,12 @@ def _place(row: BackfillRow, gallery: GalleryRow) -> _Place:
 def missing(home: Home, gallery: GalleryRow, segment: SegmentRow | None) -> pa.Array:
     """The ids of all items, in stored order, that a segment has no vector of."""
     ids = home.items(gallery.name).column("id", gallery.items_version)
-    return ids if segment is None or not segment.rows else without(ids, home.stored(gallery, segment).ids())
+    return ids if segment is None or not segment.rows else others(ids, home.stored(gallery, segment).ids())
 
 
-def within(ids: pa.Array, others: pa.Array) -> pa.Array:
-    """Those of `ids` that are among `others`, in their order."""
-    return ids.filter(pc.is_in(ids, value_set=others)) if len(others) else ids.slice(0, 0)
-
-
-def without(ids: pa.Array, others: pa.Array) -> pa.Array:
-    """Those of `ids` that are not among `others`, in their order."""
-    return ids.filter(pc.invert(pc.is_in(ids, value_set=others))) if len(others) else ids
+def within(ids: pa.Array, those: pa.Array) -> pa.Array:
+    """Those of `ids` that are among `those`, in their order."""
+    return ids.filter(pc.is_in(ids, value_set=those)) if len(those) else ids.slice(0, 0)
 
 
 def next_portion(home: Home, id: str, *, runner: str, most: int | None) -> Portion | None:
@@ -89,7 +86,7 @@ def _wanted(home: Home, place: _Place, ids: pa.Array) -> pa.Array:
     kept = within(ids, there)
     if place.segment is None or not place.segment.rows:
         return kept
-    return without(kept, home.stored(place.gallery, place.segment).known(kept))
+    return others(kept, home.stored(place.gallery, place.segment).known(kept))
 
 
 def _finished(home: Home, id: str, runner: str, states: Sequence[int]) -> bool:
@@ -104,7 +101,10 @@ def _finished(home: Home, id: str, runner: str, states: Sequence[int]) -> bool:
 
 def store_portion(home: Home, id: str, *, runner: str, portion: Portion, vectors: Any, pace: float | None) -> Backfill:
     """Store the vectors of a portion, and move on behind it; see `Registry.store_portion`."""
-    if not 0 <= portion.start < portion.stop or len(portion.ids) > portion.stop - portion.start:
+    if (
+        not 0 <= portion.start < portion.stop <= portion.start + MOST_BATCH
+        or len(portion.ids) > portion.stop - portion.start
+    ):
         raise InvalidInput(
             f"a portion of {len(portion.ids)} items cannot lie between {portion.start} and {portion.stop}"
         )

@@ -45,8 +45,14 @@ class Steps(Protocol):
     def previews(self, gallery: str, ids: Any) -> Any:
         """See `Registry.previews`."""
 
+    def canaries(self, ref: str) -> Any:
+        """See `Registry.canaries`."""
+
     def verify_encoder(self, ref: str, encode: Any, *, tolerance: float = 0.01, record: bool = False) -> Any:
         """See `Registry.verify_encoder`."""
+
+    def backfill(self, id: str) -> Backfill:
+        """See `Registry.backfill`."""
 
     def hold_backfill(self, id: str, *, runner: str) -> Backfill:
         """See `Registry.hold_backfill`."""
@@ -73,6 +79,8 @@ def run(
     id: str,
     *,
     encode: Callable[[Any], Any] | None = None,
+    trust: str | None = None,
+    is_own: bool = True,
     allow_drift: bool = False,
     progress: Progress | None = None,
     tracking_uri: str | None = None,
@@ -80,13 +88,16 @@ def run(
 ) -> Backfill:
     """Run a backfill to its end, or until it is paused; see `Registry.run_backfill`. Encoded is here, or `elsewhere`.
 
+    `is_own` is whether whoever runs it trusts all that is planned: a server's plan may be anybody's, so that its encoder is
+    called only if `trust` names it.
+
     Whatever goes wrong is kept with it, which is then paused; so it is where somebody interrupts this.
     """
-    me = _name()
+    me, place = _name(), encoders.chosen(registry.backfill(id), encode, trust, is_own=is_own)
     found = registry.hold_backfill(id, runner=me)
     try:
         with held(registry, id, me) as lease:
-            encoder = _opened(found, encode, tracking_uri, lease, elsewhere)
+            encoder = _opened(place, tracking_uri, elsewhere)
             version = registry.version(found.version)
             _verify(registry, version, encoder, allow_drift=allow_drift)
             with opened(registry, found.gallery, found.inputs) as read:
@@ -101,14 +112,15 @@ def run(
 
 
 def timed(
-    registry: Steps, id: str, *, encode: Callable[[Any], Any] | None = None, tracking_uri: str | None = None
-) -> float:
-    """How many items per second the encoder does, by the first batch; nothing is stored."""
-    me = _name()
+    registry: Steps, id: str, *, encode: Callable[[Any], Any] | None = None, trust: str | None = None,
+    is_own: bool = True, tracking_uri: str | None = None,
+) -> float:  # fmt: skip
+    """How many items per second the encoder does, by the first batch; nothing is stored. See `run`."""
+    me, place = _name(), encoders.chosen(registry.backfill(id), encode, trust, is_own=is_own)
     found = registry.hold_backfill(id, runner=me)
     try:
-        with held(registry, id, me) as lease:
-            encoder = _opened(found, encode, tracking_uri, lease)
+        with held(registry, id, me):
+            encoder = _opened(place, tracking_uri)
             version, portion = registry.version(found.version), registry.next_portion(id, runner=me)
             if portion is None or not portion.ids:
                 raise InvalidInput(f"{id} has no item left that could be timed")
@@ -133,28 +145,24 @@ def _name() -> str:
     return f"{user:.60}@{socket.gethostname():.80}, process {os.getpid()}, {uuid4().hex[:8]}"
 
 
-def _opened(
-    found: Backfill, encode: Callable[[Any], Any] | None, tracking_uri: str | None, lease: Lease,
-    elsewhere: Elsewhere | None = None,
-) -> Encoder:  # fmt: skip
-    place = encode or found.encoder
-    if place is None:
-        raise InvalidInput(f"{found.id} was planned without an encoder: give one, as run_backfill(id, encode=function)")
+def _opened(place: str | Callable[[Any], Any], tracking_uri: str | None, elsewhere: Elsewhere | None = None) -> Encoder:
     if elsewhere is not None:
         return elsewhere(place, tracking_uri)
     token = os.environ.get(encoders.TOKEN)
-    return encoders.opened(place, tracking_uri=tracking_uri, token=token, sleep=lease.sleep)
+    return encoders.opened(place, tracking_uri=tracking_uri, token=token)
 
 
 def _verify(registry: Steps, version: Version, encoder: Encoder, *, allow_drift: bool) -> None:
     """Hold the encoder to the canaries of the version, if it has some."""
     try:
+        registry.canaries(version.ref)
+    except NotFound:
+        return  # its width is checked with each batch
+    try:
         check = registry.verify_encoder(version.ref, encoders.canary_encoder(encoder), record=True)
         if not allow_drift:
             check.raise_for_drift()
-    except NotFound:
-        return  # it has no canaries: its width is checked with each batch
-    except (InvalidInput, Incompatible) as error:  # it cannot encode them, or does so otherwise
+    except (InvalidInput, Incompatible, NotFound) as error:  # it cannot encode them, or does so otherwise
         if not allow_drift:
             raise type(error)(
                 f"{error}; nothing was encoded: mend the encoder, or give --allow-drift to run with it all the same"
@@ -170,7 +178,7 @@ class _Run:
     ) -> None:  # fmt: skip
         self._registry, self._found, self._version, self._encoder = registry, found, version, encoder
         self._read, self._me, self._lease, self._progress = read, me, lease, progress
-        self._pace = Pace(found.rate, sleep=lease.sleep)
+        self._pace = Pace(found.rate)
 
     def to_the_end(self) -> Backfill:
         """Portion by portion."""
@@ -226,7 +234,7 @@ class _Run:
             except Unavailable:
                 if not left:
                     raise
-                self._lease.sleep(2.0 ** (_STORING_TRIES - 1 - left) / 4)
+                time.sleep(2.0 ** (_STORING_TRIES - 1 - left) / 4)
         raise AssertionError  # the loop returns or raises
 
     def _tell(self) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 from sqlalchemy.orm import Session
 
-from registry.backfill.portions import without
 from registry.errors import AlreadyExists, InvalidInput, NotFound
 from registry.home import Home
 from registry.indexing import remove_files
+from registry.members import others
 from registry.services import backfills, galleries, indexes, models
 from registry.services.audit import record
 from registry.tables import BackfillRow, GalleryRow, SegmentRow, now
@@ -28,6 +28,10 @@ def roll_back(home: Home, id: str) -> Backfill:
             raise AlreadyExists(f"{id} is run by {row.runner} until {row.runs_until:%H:%M:%S} UTC: pause it first")
         if row.status == "rolled back":
             return found
+        if row.written and not row.written_version:
+            raise InvalidInput(
+                f"{id} can be rolled back no longer: that was given up when vectors of {gallery.name} were dropped"
+            )
         _remove(home, gallery, row)
         row.status, row.runner, row.runs_until, row.changed_at = "rolled back", None, None, now()
         details = {"gallery": gallery.name, "version": row.version.ref, "removed": row.written}
@@ -58,7 +62,7 @@ def _alone(home: Home, gallery: GalleryRow, segment: SegmentRow, ids: pa.Array) 
     """Those of `ids` that no other segment of the gallery has a vector of."""
     for other in gallery.segments:
         if other.id != segment.id and other.rows and len(ids):
-            ids = without(ids, home.stored(gallery, other).known(ids))
+            ids = others(ids, home.stored(gallery, other).known(ids))
     return ids
 
 
@@ -100,4 +104,6 @@ def _let_go_of_backfills(session: Session, row: GalleryRow, segment: SegmentRow,
                 f"{backfill.id} can be rolled back as long as {segment.version.ref} keeps its vectors in {row.name}: "
                 "say --yes, or final=True, to give that up"
             )
-        backfill.written = backfill.written_version = 0
+        backfill.written_version = 0
+        if backfill.version_id == segment.version_id:
+            backfill.written = 0  # they go

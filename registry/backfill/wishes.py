@@ -12,7 +12,7 @@ from registry.bootstrap import check_seed
 from registry.errors import InvalidInput
 from registry.types import BACKFILL_ORDERS, BackfillOrder
 
-__all__ = ["Counts", "Target", "Wish", "target"]
+__all__ = ["MOST_BATCH", "Counts", "Target", "Wish", "target"]
 
 MOST_BATCH = 65536
 _METRICS = ("map", "cmc@1")

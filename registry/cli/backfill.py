@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from registry.cli.backfills import duration, show_backfill, show_backfills, state
+from registry.cli.backfills import duration, show_backfill, show_backfills
 from registry.cli.context import Context, pass_context, plain
 from registry.errors import InvalidInput
 from registry.types import BACKFILL_ORDERS
@@ -56,22 +57,23 @@ def plan(context: Context, /, gallery: str, counts: Path | None, is_timed: bool,
         raise click.UsageError("--time encodes a batch of a plan that is kept: leave --dry-run out")
     with context.open() as reg:
         found = reg.plan_backfill(gallery, **wish, counts=_counts(counts) if counts else None)
-        pace = _timed(context, reg, found.id) if is_timed else None
+        pace = _timed(context, reg, found.id, wish["encoder"]) if is_timed else None
     if context.report({**_plain(found), "timed": pace}):
         return
     show_backfill(context, found)
     if pace is not None:
-        click.echo(
-            f"\nthe first batch went at {pace:,.1f} items/s: all takes {duration(found.total / pace)} at that pace"
-        )
+        seconds = found.total / min(pace, found.rate or pace)
+        click.echo(f"\nthe first batch went at {pace:,.1f} items/s: all takes {duration(seconds)}")
     if not wish["dry_run"]:
-        click.echo(f"\nrun it with 'samespace backfill run {found.id}'")
+        named = f" --trust {shlex.quote(wish['encoder'])}" if context.is_server and wish["encoder"] else ""
+        click.echo(f"\nrun it with 'samespace backfill run {found.id}{named}'")
 
 
-def _timed(context: Context, reg: Connection, id: str) -> float:
+def _timed(context: Context, reg: Connection, id: str, named: str | None) -> float:
+    """Items per second of the encoder that `--encoder` named: what a server says of its plan is held to that."""
     from registry.backfill.running import timed
 
-    return timed(reg, id, tracking_uri=_tracking(context))
+    return timed(reg, id, trust=named, is_own=not context.is_server, tracking_uri=_tracking(context))
 
 
 def _counts(file: Path) -> tuple[list[Any], list[float]]:
@@ -91,11 +93,14 @@ def _counts(file: Path) -> tuple[list[Any], list[float]]:
 @click.option(
     "--allow-drift", is_flag=True, help="Run even if the encoder is not the registered one, as canaries tell."
 )
+@click.option(
+    "--trust", metavar="ENCODER", help="The planned encoder, which a server's plan may call here if it is named."
+)
 @pass_context
-def run(context: Context, id: str, allow_drift: bool) -> None:
+def run(context: Context, id: str, allow_drift: bool, trust: str | None) -> None:
     """Run backfill ID here, from where it is to its end. Ctrl-C pauses it. Exit 1 if it is not finished."""
     with context.open() as reg:
-        _run(context, reg, id, allow_drift=allow_drift)
+        _run(context, reg, id, allow_drift=allow_drift, trust=trust)
 
 
 @command.command("resume")
@@ -103,19 +108,22 @@ def run(context: Context, id: str, allow_drift: bool) -> None:
 @click.option(
     "--allow-drift", is_flag=True, help="Run even if the encoder is not the registered one, as canaries tell."
 )
+@click.option(
+    "--trust", metavar="ENCODER", help="The planned encoder, which a server's plan may call here if it is named."
+)
 @click.option("--only", is_flag=True, help="Only let it be run again, by whoever runs it.")
 @pass_context
-def resume(context: Context, id: str, allow_drift: bool, only: bool) -> None:
+def resume(context: Context, id: str, allow_drift: bool, trust: str | None, only: bool) -> None:
     """Go on with the paused backfill ID, here."""
     with context.open() as reg:
         found = reg.resume_backfill(id)
         if not only:
-            _run(context, reg, id, allow_drift=allow_drift)
+            _run(context, reg, id, allow_drift=allow_drift, trust=trust)
         elif not context.report(_plain(found)):
             click.echo(f"{id} may be run again: 'samespace backfill run {id}'")
 
 
-def _run(context: Context, reg: Connection, id: str, *, allow_drift: bool) -> None:
+def _run(context: Context, reg: Connection, id: str, *, allow_drift: bool, trust: str | None) -> None:
     """Run it, with a bar; Ctrl-C is no error."""
     try:
         with context.progress() as bars:
@@ -123,6 +131,7 @@ def _run(context: Context, reg: Connection, id: str, *, allow_drift: bool) -> No
             found = reg.run_backfill(
                 id,
                 allow_drift=allow_drift,
+                trust=trust,
                 tracking_uri=_tracking(context),
                 progress=lambda done, total: bars.update(task, completed=done, total=total),
             )
@@ -169,7 +178,7 @@ def pause(context: Context, id: str) -> None:
     with context.open() as reg:
         found = reg.pause_backfill(id)
     if not context.report(_plain(found)):
-        click.echo(f"{id} is {state(found)} at {found.done:,} of {found.total:,}")
+        click.echo(f"{id} is {found.state} at {found.done:,} of {found.total:,}")
 
 
 @command.command("rollback")
@@ -195,5 +204,5 @@ def rollback(context: Context, id: str, yes: bool, dry_run: bool) -> None:
 
 def _plain(found: Backfill) -> dict[str, Any]:
     """A backfill as JSON, with what follows from it."""
-    more = {"share": found.share, "state": state(found), "seconds_left": found.seconds_left}
+    more = {"share": found.share, "state": found.state, "seconds_left": found.seconds_left}
     return {**plain(found), **more}

@@ -13,17 +13,10 @@ from registry.types import METRIC_NAMES, Backfill
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["duration", "show_backfill", "show_backfills", "state"]
+__all__ = ["duration", "show_backfill", "show_backfills"]
 
 _STYLES = {"planned": "", "running": "cyan", "paused": "yellow", "finished": "green", "rolled back": "dim"}
 _TENTHS = 10
-
-
-def state(found: Backfill) -> str:
-    """Its status, as far as whoever runs it was heard of."""
-    if found.status == "running" and not found.is_run:
-        return "interrupted"
-    return "pausing" if found.status == "paused" and found.is_run else found.status
 
 
 def duration(seconds: float | None) -> str:
@@ -60,7 +53,7 @@ def show_backfills(context: Context, title: str, found: Sequence[Backfill]) -> N
 def _styled(found: Backfill) -> Text:
     from rich.text import Text
 
-    return Text(state(found), style=_STYLES.get(found.status, ""))
+    return Text(found.state, style=_STYLES.get(found.status, ""))
 
 
 def _left(found: Backfill) -> str:

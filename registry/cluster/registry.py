@@ -121,6 +121,7 @@ class ClusterRegistry(Registry):
         id: str,
         *,
         encode: Callable[[Any], Any] | None = None,
+        trust: str | None = None,
         allow_drift: bool = False,
         progress: running.Progress | None = None,
         tracking_uri: str | None = None,
@@ -130,6 +131,6 @@ class ClusterRegistry(Registry):
         A function is one that nodes can import. Batches of some hundred items for each CPU keep them busy.
         """
         return running.run(
-            self, id, encode=encode, allow_drift=allow_drift, progress=progress, tracking_uri=tracking_uri,
+            self, id, encode=encode, trust=trust, allow_drift=allow_drift, progress=progress, tracking_uri=tracking_uri,
             elsewhere=partial(encoding.opened, self._cluster),
         )  # fmt: skip

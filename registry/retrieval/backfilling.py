@@ -18,11 +18,12 @@ from registry.retrieval.result import names
 from registry.retrieval.scoring import comparable, left_out
 from registry.vectors import Array, Metric
 
-__all__ = ["BackfillCurve", "backfill_auc", "backfill_curve"]
+__all__ = ["TENTHS", "BackfillCurve", "backfill_auc", "backfill_curve"]
 
 Calibration = Callable[[Array], Array]
 
-_TENTHS = tuple(i / 10 for i in range(11))
+TENTHS = tuple(i / 10 for i in range(11))
+"""Shares of a gallery."""
 
 _BLOCK_BYTES = 32 << 20  # of scores at a time, three times over: by the old rows, by the new ones, and merged
 
@@ -48,7 +49,7 @@ def backfill_curve(
     query_labels: npt.ArrayLike,
     gallery_labels: npt.ArrayLike,
     queries_old: npt.ArrayLike | None = None,
-    fractions: npt.ArrayLike = _TENTHS,
+    fractions: npt.ArrayLike = TENTHS,
     order: npt.ArrayLike | Literal["random"] = "random",
     seed: int = 0,
     ks: Sequence[int] = (1, 5),

@@ -17,7 +17,7 @@ from registry.tables import BackfillRow, GalleryRow, ModelRow, VersionRow, now
 from registry.types import Backfill, Curve, Page
 
 __all__ = [
-    "LEASE_S", "OPEN", "add", "backfill", "backfills", "digest", "finish", "hold", "leave", "locked", "of_gallery", "open_of",
+    "LEASE_S", "OPEN", "add", "backfill", "backfills", "finish", "hold", "leave", "locked", "of_gallery", "open_of",
     "pause", "resume", "seen", "to_backfill",
 ]  # fmt: skip
 
@@ -92,11 +92,6 @@ def backfills(
 def backfill(session: Session, id: str) -> Backfill:
     """One backfill. NotFound if there is none."""
     return to_backfill(_row(session, id))
-
-
-def digest(session: Session, id: str) -> str:
-    """What the file of its order is checked against. NotFound if there is no such backfill."""
-    return _row(session, id).digest
 
 
 def locked(session: Session, id: str, runner: str | None = None) -> tuple[BackfillRow, GalleryRow]:

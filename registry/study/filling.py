@@ -10,14 +10,14 @@ import numpy as np
 
 from registry import calibration
 from registry.calibration import Knots
-from registry.retrieval.backfilling import BackfillCurve, backfill_auc, backfill_curve
+from registry.retrieval.backfilling import TENTHS, BackfillCurve, backfill_auc, backfill_curve
 from registry.retrieval.calibrating import between, odds
 from registry.study.neighbours import nearest
 from registry.study.sides import Sides, Stages
 from registry.types import Curve, Filling
 from registry.vectors import Array, Metric, normalize
 
-__all__ = ["DRAWS", "MOST_QUERIES", "Scale", "deviations", "filling", "worst_first"]
+__all__ = ["DRAWS", "MOST_QUERIES", "Scale", "deviations", "filling", "served_at", "worst_first"]
 
 DRAWS = 3
 """Random orders, of whose curves the mean is told."""
@@ -51,10 +51,8 @@ def filling(
     new, old = stages["backfilled"], stages.get("upgraded")
     if old is not None and old.metric != new.metric:
         return ()
-    rng = np.random.default_rng([seed, 2])
-    picked = np.sort(rng.choice(len(own), min(len(own), MOST_QUERIES), replace=False))
-    orders: list[Array] = [rng.permutation(len(codes)) for _ in range(DRAWS)]
-    parts = [(picked, None)] if old is None else _parts(old, new, own, codes, picked, scale, seed)
+    picked, orders = _drawn(own, codes, seed)
+    parts = _parts(old, new, own, codes, picked, scale, seed)
     plain: list[_Part] = [(picked, None)]
     both = [plain] if all(line is None for _, line in parts) else [parts, plain]
 
@@ -68,8 +66,38 @@ def filling(
     return (*_told("random", drawn), *(_told("uncertainty", chosen) if chosen else ()))
 
 
-def _parts(old: Sides, new: Sides, own: Array, codes: Array, picked: Array, scale: Scale, seed: int) -> list[_Part]:
+def served_at(
+    share: float, stages: Stages, own: Array, codes: Array, *, order: Array | None, seed: int, scale: Scale
+) -> dict[str, float]:
+    """Quality (mAP, CMC@1) where the first `share` in `order` (n,) is re-embedded: what `filling` tells of it.
+
+    Without an order it is that of the first of the random ones, of whose curves `filling` tells the mean. {} where no search
+    would merge the two.
+    """
+    new, old = stages["backfilled"], stages.get("upgraded")
+    if old is not None and old.metric != new.metric:
+        return {}
+    picked, drawn = _drawn(own, codes, seed)
+    inner = [share] if 0 < share < 1 else []
+    parts = _parts(old, new, own, codes, picked, scale, seed)
+    curve = _served(old, new, own, codes, drawn[0] if order is None else order, parts, (0.0, *inner, 1.0))
+    at = 0 if share <= 0 else -1 if share >= 1 else 1
+    return {metric: float(curve.values[metric][at]) for metric in METRICS}
+
+
+def _drawn(own: Array, codes: Array, seed: int) -> tuple[Array, list[Array]]:
+    """Which of the queries are asked, at most `MOST_QUERIES`, and the random orders."""
+    rng = np.random.default_rng([seed, 2])
+    picked = np.sort(rng.choice(len(own), min(len(own), MOST_QUERIES), replace=False))
+    return picked, [rng.permutation(len(codes)) for _ in range(DRAWS)]
+
+
+def _parts(
+    old: Sides | None, new: Sides, own: Array, codes: Array, picked: Array, scale: Scale, seed: int
+) -> list[_Part]:
     """The picked queries, by the calibration that each is served with."""
+    if old is None:
+        return [(picked, None)]
     if scale != "measured":
         return [(picked, scale)]
     half = np.random.default_rng([seed, 5]).permutation(len(codes)) % 2
@@ -99,14 +127,15 @@ def _fitted(old: Sides, new: Sides, own: Array, codes: Array, rows: Array, seed:
 
 
 def _served(
-    old: Sides | None, new: Sides, own: Array, codes: Array, order: Array, parts: Sequence[_Part]
-) -> BackfillCurve:
+    old: Sides | None, new: Sides, own: Array, codes: Array, order: Array, parts: Sequence[_Part],
+    fractions: Sequence[float] = TENTHS,
+) -> BackfillCurve:  # fmt: skip
     """The curve of all parts of the queries together."""
     found = [
         backfill_curve(
             new.queries[rows], None if old is None else old.gallery, new.gallery,
             queries_old=None if old is None else old.queries[rows], query_labels=codes[own[rows]], gallery_labels=codes,
-            order=order, ks=(1,), metric=new.metric, zeros=True, own=own[rows],
+            order=order, fractions=fractions, ks=(1,), metric=new.metric, zeros=True, own=own[rows],
             calibration=None if line is None else (partial(calibration.apply, x=line[0], y=line[1]), _as_it_is),
         )
         for rows, line in parts

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from registry import connect
+from tests.conftest import serving
 
 N = 40
 
@@ -71,6 +72,12 @@ def test_ctrl_c_pauses_it_and_resume_goes_on(shop, samespace):
     assert samespace("--home", shop, "backfill", "resume", id, code=130)
 
 
+def test_the_time_that_all_takes_is_no_shorter_than_the_rate_allows(shop, samespace):
+    plan = ("backfill", "plan", "shelf", "--into", "m/2", "--encoder", "shopping:encode", "--batch", 8)
+    shown = samespace("--home", shop, *plan, "--rate", 0.5, "--time").stdout
+    assert "all takes 1 min 20 s" in shown  # 40 items at one in two seconds
+
+
 def test_counts_come_from_a_file(shop, samespace, tmp_path):
     pq.write_table(pa.table({"id": [7, 30], "count": [2, 9]}), tmp_path / "counts.parquet")
     plan = ("--home", shop, "--json", "backfill", "plan", "shelf", "--into", "m/2", "--order", "most-searched")
@@ -80,3 +87,20 @@ def test_counts_come_from_a_file(shop, samespace, tmp_path):
     with connect(shop) as reg:
         reg.hold_backfill(id, runner="me")
         assert reg.next_portion(id, runner="me", most=2).ids == (30, 7)
+
+
+def test_against_a_server_the_encoder_is_named_by_whoever_runs_it(shop, samespace):
+    with connect(shop) as reg, serving(reg) as url:
+        shown = samespace(
+            "--home", url, "backfill", "plan", "shelf", "--into", "m/2", "--encoder", "shopping:encode", "--time"
+        ).stdout
+        assert "the first batch went at" in shown  # of the encoder that this very command names
+        sys.modules.pop("shopping")
+        id = reg.backfills()[0].id
+        assert f"'samespace backfill run {id} --trust shopping:encode'" in shown
+        refused = samespace("--home", url, "backfill", "run", id, code=1).output
+        assert "asks to call the encoder 'shopping:encode' here" in refused
+        assert "shopping" not in sys.modules
+        reg.pause_backfill(id)
+        shown = samespace("--home", url, "backfill", "resume", id, "--trust", "shopping:encode").stdout
+        assert f"{id} is finished" in shown

@@ -105,6 +105,19 @@ def test_an_attached_table_is_a_gallery_and_a_benchmark(shelf, table, x, turn):
 
 
 @pytest.mark.postgres
+def test_items_that_are_in_a_store_alone_are_not_re_embedded_by_a_backfill(shelf, table, rows):
+    shelf.attach("shop", version="m/1", **table)
+    with pytest.raises(
+        InvalidInput, match=f"{N} items of shop are in an attached store alone.*append their vectors of m/2"
+    ):
+        shelf.plan_backfill("shop", into="m/2")
+    shelf.append("shop", version="m/2", ids=IDS[1:], vectors=rows(N - 1, DIM), labels={"class": CLASS[1:]})
+    with pytest.raises(InvalidInput, match="1 items of shop"):
+        shelf.plan_backfill("shop", into="m/2")
+    assert shelf.backfills() == []
+
+
+@pytest.mark.postgres
 def test_pages_of_items_go_over_all_of_them_once(shelf, table, rows):
     shelf.attach("shop", version="m/1", **table)
     shelf.append(

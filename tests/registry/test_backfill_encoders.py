@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from registry.backfill import encoders
+from registry.backfill.inputs import opened
 from registry.backfill.pacing import Pace
 from registry.errors import BadVector, Incompatible, InvalidInput, NotFound, Unavailable
 from tests.web.mapping import PIXEL
@@ -119,6 +120,15 @@ def test_what_is_no_answer_is_not_stored(shelf, encoder, answer, error, says):
     assert [s.version for s in shelf.gallery("shelf").segments] == ["m/1"]
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+def test_a_wrong_address_or_token_is_said_at_once_and_no_item_is_blamed(shelf, encoder, status):
+    encoder.answers = [(status, {}, "no")] * 9
+    with pytest.raises(Unavailable, match=f"answered {status}: check its address and SAMESPACE_ENCODER_TOKEN"):
+        run(shelf, encoder.address)
+    assert len(encoder.asked) == 1
+    assert "item" not in run.last.error
+
+
 def test_an_address_is_held_to_the_canaries(shelf, encoder):
     shelf.add_canaries("m/2", ["a", "text"], [[1.0, 1.0], [4.0, 1.0]])
     assert run(shelf, encoder.address).status == "finished"
@@ -161,6 +171,21 @@ def test_a_column_of_a_file_is_encoded(shelf, encoder, tmp_path):
         shelf.roll_back_backfill(run.last.id)
         sent = [v for body, _ in encoder.asked for v in body[kind]]
         assert sorted(sent) == sorted([value] * len(IDS) if value else [f"about {id}" for id in IDS])
+
+
+def test_a_batch_of_a_large_file_takes_the_memory_of_its_own_rows(lite, tmp_path):
+    n, text, file = 30_000, "x" * 1000, tmp_path / "items.parquet"
+    pq.write_table(pa.table({"id": [f"i{i}" for i in range(n)], "text": [f"{text}{i}" for i in range(n)]}), file)
+    usual = pa.default_memory_pool()
+    counted = pa.proxy_memory_pool(usual)
+    with opened(lite, "shelf", f"{file}:text") as read:
+        pa.set_memory_pool(counted)
+        try:
+            given = read([f"i{i}" for i in range(0, n, 1000)])
+        finally:
+            pa.set_memory_pool(usual)
+    assert given["texts"] == [f"{text}{i}" for i in range(0, n, 1000)]
+    assert counted.max_memory() < 1 << 20  # the column has 30 MB
 
 
 def test_what_a_file_lacks_is_named(shelf, encoder, tmp_path):

@@ -103,6 +103,18 @@ def test_quality_is_measured_with_each_tenth_on_another_benchmark(studied, order
     assert set(done.measured) == {"map", "cmc@1"}
 
 
+@pytest.mark.parametrize(("order", "apart"), [("uncertainty", 1e-6), ("random", 0.03)])
+def test_what_is_measured_on_another_benchmark_is_what_the_study_predicted(studied, order, apart):
+    """Both serve scores on one scale, so that they tell of one thing; of random orders a study tells the mean of some."""
+    found = plan(studied, order=order, benchmark="bench")
+    done = studied.run_backfill(found.id, encode=encode)
+    served = next(f for f in studied.studies()[0].filling if f.order == order)
+    assert served.raw is not None  # calibrated, and that tells
+    assert np.abs(np.subtract(served.raw.values, served.curve.values)).max() > 1e-3
+    for metric, curve in done.measured.items():
+        assert curve.values == pytest.approx(done.predicted[metric].values, abs=apart)
+
+
 def test_quality_of_a_gallery_that_is_itself_a_benchmark_is_what_searches_find(studied):
     found = plan(studied, benchmark="shelf")
     assert found.advice != ""

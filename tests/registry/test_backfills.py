@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from registry.client import Client
 from registry.errors import (
     AlreadyExists,
     BadVector,
@@ -147,7 +151,12 @@ def test_what_is_wrong_with_a_plan_is_said(shelf):
         with pytest.raises(InvalidInput, match=says) as caught:
             planned(shelf, **wrong)
         assert "pass" not in str(caught.value).replace("password", "")
-    for missing in ({"benchmark": "none"}, {"into": "m/9"}):
+    for missing in (
+        {"benchmark": "none"},
+        {"into": "m/9"},
+        {"order": "centroid-distance", "label": "klass"},
+        {"benchmark": "shelf", "label": "klass"},
+    ):
         with pytest.raises(NotFound):
             shelf.plan_backfill("shelf", **{"into": "m/2", **missing})
     assert shelf.backfills() == []
@@ -269,6 +278,22 @@ def test_an_encoder_that_is_another_than_the_registered_one_is_refused(alone):
     assert alone.encoder_checks("m/2")[0].ok
 
 
+def test_an_encoder_that_finds_nothing_of_the_canaries_is_held_to_them_all_the_same(alone):
+    alone.add_canaries("m/2", ["a text"], np.ones((1, NEW)))
+    plan = planned(alone)
+
+    def encode(ids):
+        if ids == ["a text"]:
+            raise NotFound("there is no file 'a text'")
+        return vectors(ids)
+
+    with pytest.raises(NotFound, match=r"there is no file 'a text'; nothing was encoded.*--allow-drift"):
+        alone.run_backfill(plan.id, encode=encode)
+    assert held(alone) == {"m/1": N}
+    alone.resume_backfill(plan.id)
+    assert alone.run_backfill(plan.id, encode=encode, allow_drift=True).status == "finished"
+
+
 def test_a_drifting_encoder_runs_where_that_is_asked_for(alone):
     alone.add_canaries("m/2", ["i1", "i2"], -vectors(["i1", "i2"]))
     plan = planned(alone)
@@ -343,6 +368,7 @@ def test_a_portion_that_is_not_the_plans_is_refused(alone):
         type(portion)(50, 100, portion.ids),
         type(portion)(0, 0, ()),
         type(portion)(0, 10, portion.ids),
+        type(portion)(0, 2**40, ()),
     ):
         with pytest.raises(InvalidInput):
             alone.store_portion(plan.id, runner="me", portion=wrong, vectors=vectors(wrong.ids) if wrong.ids else None)
@@ -388,12 +414,44 @@ def test_a_segment_is_dropped_only_where_each_item_keeps_a_vector(shelf):
     assert shelf.drop_segment("shelf", "m/1", final=True) == N
     assert held(shelf) == {"m/2": N}
     assert_embedded(shelf, names(N))
-    assert shelf.backfill(plan.id).written == 0
-    shelf.roll_back_backfill(plan.id)
+    found = shelf.backfill(plan.id)
+    assert (found.status, found.written) == ("finished", N)
+    with pytest.raises(InvalidInput, match="can be rolled back no longer"):
+        shelf.roll_back_backfill(plan.id)
+    assert shelf.backfill(plan.id) == found
     assert held(shelf) == {"m/2": N}
+    assert_embedded(shelf, names(N))
 
 
-def test_a_rollback_that_would_lose_an_item_is_refused(alone):
+def test_a_backfill_whose_own_vectors_are_dropped_has_none_to_take_back(alone):
+    plan = planned(alone)
+    alone.run_backfill(plan.id, encode=vectors)
+    assert alone.drop_segment("shelf", "m/2", final=True) == N
+    assert alone.backfill(plan.id).written == 0
+    assert alone.roll_back_backfill(plan.id).status == "rolled back"
+    assert held(alone) == {"m/1": N}
+
+
+def test_a_rollback_that_would_lose_items_is_refused(alone, tmp_path):
+    """Their other vectors were in a file that somebody let go of since."""
+    ids = names(30)
+    table = pa.table({"id": ids, "vector": list(vectors(ids, OLD)), "class": ["c"] * 30})
+    pq.write_table(table, tmp_path / "old.parquet")
+    where = str(tmp_path / "old.parquet")
+    alone.attach("lent", version="m/1", kind="parquet", where=where, labels={"class": "class"})
+    alone.register_version("m", dim=OLD)
+    alone.append("lent", version="m/3", ids=ids, vectors=vectors(ids, OLD))
+    assert alone.drop_segment("lent", "m/3") == 30
+    plan = alone.plan_backfill("lent", into="m/2")
+    alone.run_backfill(plan.id, encode=vectors)
+    alone.detach("lent", version="m/1")
+    with pytest.raises(InvalidInput, match=r"30 items of lent, such as 'i\d+', have no other vector.*would be lost"):
+        alone.roll_back_backfill(plan.id)
+    assert held(alone, "lent") == {"m/2": 30}
+    assert alone.backfill(plan.id).status == "finished"
+
+
+def test_a_segment_that_a_rollback_rests_on_is_kept(alone):
     plan = planned(alone)
     alone.run_backfill(plan.id, encode=vectors)
     alone.register_version("m", dim=OLD)
@@ -401,6 +459,18 @@ def test_a_rollback_that_would_lose_an_item_is_refused(alone):
     with pytest.raises(InvalidInput, match="can be rolled back as long as m/3"):
         alone.drop_segment("shelf", "m/3")
     assert held(alone)["m/3"] == N - 1
+
+
+def test_quality_is_measured_wherever_the_registry_is(shelf):
+    shelf.create_gallery("bench", labels=["class"])
+    ids, labels = names(40), {"class": [i % 4 for i in range(40)]}
+    for version, width in (("m/1", OLD), ("m/2", NEW)):
+        shelf.append("bench", version=version, ids=ids, vectors=vectors(ids, width), labels=labels)
+    found = shelf.run_backfill(planned(shelf, benchmark="bench").id, encode=vectors)
+    assert found.measured["map"].at[-1] == 1
+    assert found.measured["map"].values[0] == 0 < found.measured["map"].values[-1]  # no path leads to old vectors
+    with pytest.raises(AlreadyExists, match="is not run by me"):
+        shelf.measure_backfill(found.id, runner="me")
 
 
 def test_the_webhook_and_the_audit_log_hear_of_it(shelf):
@@ -430,3 +500,35 @@ def test_an_encoder_that_is_down_pauses_it(alone, monkeypatch):
         alone.run_backfill(plan.id)
     assert "cannot be reached" in alone.backfill(plan.id).error
     assert alone.backfill(plan.id).status == "paused"
+
+
+@pytest.fixture
+def named(tmp_path, monkeypatch):
+    """An encoder of the same vectors in a module that nobody imported."""
+    code = "import numpy as np\ndef encode(ids): return np.asarray([[int(i[1:]) + 1.0, 1, 0, 0] for i in ids])\n"
+    (tmp_path / "planned_encoders.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "planned_encoders", raising=False)
+    return "planned_encoders:encode"
+
+
+def test_a_plan_of_a_server_calls_no_encoder_that_whoever_runs_it_did_not_name(shelf, named):
+    """Anybody who may write to a server may plan: the plan's word alone imports nothing on another machine."""
+    plan = planned(shelf, encoder=named)
+    with pytest.raises(InvalidInput, match="what you trust is 'other:encode'"):
+        shelf.run_backfill(plan.id, trust="other:encode")
+    if isinstance(shelf, Client):
+        with pytest.raises(InvalidInput, match=f"asks to call the encoder '{named}' here.*name it with --trust"):
+            shelf.run_backfill(plan.id)
+    assert "planned_encoders" not in sys.modules
+    assert shelf.backfill(plan.id) == plan
+    assert shelf.run_backfill(plan.id, trust=named).written == N
+
+
+def test_a_plan_of_ones_own_home_and_a_function_of_ones_own_need_no_naming(shelf, named):
+    plan = planned(shelf, encoder=named)
+    assert shelf.run_backfill(plan.id, encode=vectors).written == N
+    assert "planned_encoders" not in sys.modules
+    shelf.roll_back_backfill(plan.id)
+    if not isinstance(shelf, Client):
+        assert shelf.run_backfill(planned(shelf, encoder=named).id).written == N

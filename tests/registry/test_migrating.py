@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import MetaData, Table, select
 
@@ -67,6 +69,20 @@ def without(columns: set[str], database: Database, table: str) -> list[tuple]:
         found = Table(table, MetaData(), autoload_with=connection)
         kept = select(*(column for column in found.columns if column.name not in columns))
         return sorted(map(tuple, connection.execute(kept)), key=repr)
+
+
+def test_no_way_back_while_a_store_is_attached(home, database_url, tmp_path):
+    table = pa.table({"id": ["a", "b"], "vector": [[1.0, 0.0], [0.0, 1.0]]})
+    pq.write_table(table, tmp_path / "lent.parquet")
+    with connect(home, database=database_url) as reg:
+        reg.register_version("m", dim=2)
+        reg.attach("lent", version="m/1", kind="parquet", where=str(tmp_path / "lent.parquet"))
+        with pytest.raises(ValueError, match="the gallery lent has vectors in an attached store: detach them"):
+            reg._home.database.downgrade("0004")
+        assert reg.revision() == HEAD
+        assert len(reg.fetch("lent", ids=["a"], into="m/1")) == 1
+        reg.detach("lent", version="m/1")
+        reg._home.database.downgrade("0004")
 
 
 @pytest.mark.parametrize("revision", ["0004", "0003", "0002", "0001"])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 
 import numpy as np
 import pytest
 
 from registry import connect
 from tests.web.conftest import csrf_of
-from web import create_app
+from web import create_app, lines
 
 N = 30
 
@@ -82,3 +84,15 @@ def test_what_is_not_there_is_said(page):
     client, _, _ = page
     assert client.get("/backfills/backfill-none").status_code == 404
     assert client.get("/backfills?gallery=none").status_code == 404
+
+
+def test_a_measure_is_told_in_lines_so_that_no_proxy_takes_it_for_dead(page, monkeypatch):
+    client, _, id = page
+    answer = client.post(f"/api/v1/backfills/{id}/measure", json={"runner": "<i>ann</i>@there"})
+    assert (answer.status_code, answer.mimetype) == (200, "application/x-ndjson")
+    assert "planned without a benchmark" in json.loads(answer.text)["error"]["message"]
+    monkeypatch.setattr(lines, "_LONGEST_SILENCE_S", 0.01)
+    with client.application.app_context():
+        *silent, last = lines.told(lambda _: time.sleep(0.1) or {"done": 1}, "something long")
+    assert set(silent) == {b"{}\n"}
+    assert json.loads(last) == {"done": 1}

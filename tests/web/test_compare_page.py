@@ -206,7 +206,7 @@ def test_a_backfill_leads_to_the_planner_and_names_the_galleries(tmp_path):
         page = create_app(registry).test_client().get("/compare?old=a/1&new=a/2")
     said = text_of(page)
     assert "re-embed first" in said
-    assert "samespace gallery append shop --version a/2" in said
+    assert "samespace backfill plan shop --into a/2 --encoder ENCODER" in said
     assert "No path leads from a/2 to the vectors of a/1" in said
     assert "samespace study a/1 a/2 --benchmark bench" in said
 

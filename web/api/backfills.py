@@ -206,12 +206,16 @@ def store_portion(path: BackfillPath, query: Store, raw: Arrow) -> Response:
     return _told(found)
 
 
-@blueprint.post("/backfills/<id>/measure", tags=TAG, responses={200: answer(Backfill)})
+@blueprint.post("/backfills/<id>/measure", tags=TAG, responses={200: LINES})
 def measure_backfill(path: BackfillPath, body: Runner) -> Response:
-    """Measure how good the gallery is now, on the benchmark of the plan, and keep it."""
-    _written(path.id)
-    with transfers.transfer():
-        return _told(current_registry().measure_backfill(path.id, runner=body.runner))
+    """Measure how good the gallery is now, and keep it. Answers in lines of JSON: last {"backfill": …} or {"error": …}."""
+    found, registry, who = _written(path.id), current_registry(), caller()
+
+    def work(_: lines.Progress) -> dict[str, Any]:
+        made = registry.measure_backfill(found.id, runner=body.runner)
+        return {"backfill": wire.to_json(visible.backfills(who, [made])[0])}
+
+    return Response(transfers.stream(lines.told(work, f"measuring {found.id}")), mimetype=lines.LINES)
 
 
 @blueprint.post("/backfills/<id>/leave", tags=TAG, responses={200: answer(Backfill)})
