@@ -24,7 +24,7 @@ TRIES = 6
 TIMEOUT_S = 120.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
 _TOO_MANY = 429
-_NOBODY = (401, 403, 404, 405)  # of the address or the token, so of no item
+_NOBODY = (401, 403, 404, 405)  # as a redirection: of the address or the token, so of no item
 
 Function = Callable[[Any], Any]
 
@@ -104,7 +104,7 @@ def _asked(where: str, body: Mapping[str, Any], token: str | None) -> bytes:
         else:
             if answer.status == 200:
                 return answer.content
-            if answer.status in _NOBODY:
+            if answer.status < 400 or answer.status in _NOBODY:
                 raise Unavailable(
                     f"the encoder at {encoding.shown(where)} answered {answer.status}: check its address and {TOKEN}"
                 )

@@ -70,6 +70,7 @@ def plan(
     with home.database.reading() as session:
         case = _case(session, gallery, into, wish, among)
         found = _told(session, case, wish, among)
+        _refuse_unread(home, session, case, wish)
     _refuse_elsewhere(home, case)
     ids = missing(home, case.gallery, case.segment)
     if not len(ids):
@@ -95,6 +96,16 @@ def _case(session: Session, gallery: str, into: str, wish: Wish, among: Collecti
     others = [s for s in row.segments if s.version_id != new.id and s.rows]
     old = max(others, key=lambda s: s.rows, default=None)
     return _Case(row, new, segment, old, _newest(session, new, old, wish.benchmark, among) if old else None)
+
+
+def _refuse_unread(home: Home, session: Session, case: _Case, wish: Wish) -> None:
+    """Refuse to measure on the gallery itself where the new version's queries may not search it: each measurement would fail."""
+    if wish.benchmark != case.gallery.name:
+        return
+    graph = home.graphs.of(session)
+    for stored in case.gallery.segments:
+        if stored.rows and stored.version_id != case.new.id:
+            paths.best_meeting(session, graph, case.new.ref, stored.version.ref, allow_unmeasured=False)
 
 
 def _refuse_elsewhere(home: Home, case: _Case) -> None:

@@ -159,6 +159,8 @@ def test_what_is_wrong_with_a_plan_is_said(shelf):
     ):
         with pytest.raises(NotFound):
             shelf.plan_backfill("shelf", **{"into": "m/2", **missing})
+    with pytest.raises(Incompatible, match="m/2"):  # whose queries cannot search what m/1 stored
+        planned(shelf, benchmark="shelf")
     assert shelf.backfills() == []
 
 
