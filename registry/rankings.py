@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from registry.benchmarks import Bench
-from registry.home import Home
 from registry.retrieval import Retrieval, retrieval
 from registry.transforms import Transform
 from registry.types import Path
 from registry.vectors import Array, Metric
+
+if TYPE_CHECKING:
+    from registry.benchmarks import Bench
+    from registry.home import Home
 
 __all__ = ["KS", "Ranked", "Ranking", "Sides", "here", "naive", "problem", "ranking", "sides_of"]
 
@@ -36,7 +38,7 @@ class Ranking:
     metric: Metric
 
 
-Ranked = Callable[[Bench, Array, Sequence[Ranking], Callable[[Ranking], Sides]], Iterator[Retrieval]]
+Ranked = Callable[["Bench", Array, Sequence[Ranking], Callable[[Ranking], Sides]], Iterator[Retrieval]]
 """What the items of a benchmark, with labels (n,), find among each other in each of some rankings, in their order.
 
 The last argument gives the sides of one, for whoever computes in this process.

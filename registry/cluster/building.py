@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from registry.errors import SamespaceError, Unavailable
 from registry.indexes import job as jobs
 from registry.indexes.files import IndexFiles, placed
 from registry.indexes.job import Job
-from registry.indexing import Progress
 from registry.vectors import Array
+
+if TYPE_CHECKING:
+    from registry.indexing import Progress
 
 __all__ = ["worked"]
 
