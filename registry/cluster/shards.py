@@ -119,7 +119,7 @@ class _Replicas:
 
     def end(self) -> None:
         for actor, _ in self._actors:
-            self._cluster.ray.kill(actor)
+            self._cluster.end(actor)
 
 
 class Sharded:
@@ -190,3 +190,9 @@ class Shards:
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)[1][1].end()
         return known[1].search(queries, k, self._timeout)
+
+    def close(self) -> None:
+        """Let all actors go, with the memory that they hold."""
+        with self._lock:
+            while self._kept:
+                self._kept.popitem()[1][1].end()
