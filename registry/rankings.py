@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from registry.retrieval import Retrieval, retrieval
-from registry.transforms import Transform
+from registry.transforms import Transform, mapped
 from registry.types import Path
 from registry.vectors import Array, Metric
 
@@ -63,13 +63,10 @@ def naive(bench: Bench, query: str, gallery: str) -> Ranking:
 
 def sides_of(ranking: Ranking, vectors: Mapping[str, Array]) -> Sides:
     """Both sides as a ranking compares them, of the vectors (n, d) by version."""
-    queries, stored = vectors[ranking.query], vectors[ranking.gallery]
-    gallery = stored
-    for transform in ranking.gallery_chain:
-        gallery = transform.apply(gallery)
-    for transform in ranking.query_chain:
-        # A side is the same query as the gallery's version embedded it, and the benchmark holds it.
-        queries = transform.apply(queries, stored if transform.side_dim else None)
+    stored = vectors[ranking.gallery]
+    gallery = mapped(ranking.gallery_chain, stored)
+    # A side is the same query as the gallery's version embedded it, and the benchmark holds it.
+    queries = mapped(ranking.query_chain, vectors[ranking.query], stored)
     return queries[:, : ranking.width], gallery[:, : ranking.width], ranking.metric
 
 

@@ -42,11 +42,11 @@ def _all(cluster: Cluster, sources: Sequence[Source], into: str, rows: int) -> I
 
 
 def _mapped(cluster: Cluster, source: Source, better: Sequence[Source], rows: int) -> Iterator[tuple[Array, Array]]:
-    segment, stored = segment_of(source), source.stored
-    if segment is None or not isinstance(stored, LanceBackend):
+    stored = source.stored
+    if not isinstance(stored, LanceBackend):
         yield from blocks(source, better, rows)
         return
-    of, without = cluster.put(segment), cluster.put(held_by(better))
+    of, without = cluster.put(segment_of(source, stored)), cluster.put(held_by(better))
     parts = ((group, rows, of, without) for group in grouped(stored, max(rows, _PART_ROWS)))
     for found in cluster.map(_read, parts, per_cpu=_PER_CPU):
         for ids, block in found:
