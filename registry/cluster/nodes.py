@@ -96,11 +96,12 @@ class Cluster:
         return self.ray.put(value)
 
     def end(self, actor: Any) -> None:
-        """Let an actor go, unless this process left the cluster before, and all of its actors with it."""
+        """Let an actor go, unless this process left the cluster since, and all of its actors with it."""
         import ray
 
         if ray.is_initialized():
-            ray.kill(actor)
+            with contextlib.suppress(ray.exceptions.RayError):  # it went with a connection that was given up before
+                ray.kill(actor)
 
     def map(
         self, task: Callable[..., Any], parts: Iterable[Part], *, per_cpu: int = _PER_CPU, cpus: int = 1
