@@ -95,7 +95,8 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         self._ray = ray
-        head = {"num_cpus": 1, "object_store_memory": OBJECTS, "include_dashboard": False, "_system_config": settings}
+        head = {"num_cpus": 1, "object_store_memory": OBJECTS, "_system_config": settings,
+                "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}  # fmt: skip
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         ray.init(self._cluster.address, namespace="samespace", log_to_driver=False, logging_level="error")
         self.address = self._cluster.address

@@ -13,6 +13,7 @@ from registry.errors import InvalidInput, NotFound
 from registry.home import Home
 from registry.members import members_of
 from registry.tables import GalleryRow
+from registry.transforms import mapped
 from registry.types import Path
 from registry.vectors import Array, Metric
 
@@ -84,15 +85,13 @@ def sides(home: Home, bench: Bench, path: Path, rows: Array | slice = slice(None
     Queries are of the version `path.source`, what is stored is of `path.target`; both come out in `path.space`.
     """
     gallery = bench.vectors[path.target]
-    for transform in home.chain(path.gallery, gallery.shape[1], normalize=bench.metric[path.target] == "cosine"):
-        gallery = transform.apply(gallery)
-    return queries(home, bench, path, rows), gallery
+    chain = home.chain(path.gallery, gallery.shape[1], normalize=bench.metric[path.target] == "cosine")
+    return queries(home, bench, path, rows), mapped(chain, gallery)
 
 
 def queries(home: Home, bench: Bench, path: Path, rows: Array | slice) -> Array:
     """The query side alone, of some of the items."""
     found = bench.vectors[path.source][rows]
-    for transform in home.chain(path.query, found.shape[1], normalize=bench.metric[path.source] == "cosine"):
-        # A side is the same query as the gallery's version embedded it, and the benchmark holds it.
-        found = transform.apply(found, bench.vectors[path.target][rows] if transform.side_dim else None)
-    return found
+    chain = home.chain(path.query, found.shape[1], normalize=bench.metric[path.source] == "cosine")
+    # A side is the same query as the gallery's version embedded it, and the benchmark holds it.
+    return mapped(chain, found, bench.vectors[path.target][rows])

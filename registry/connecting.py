@@ -64,9 +64,9 @@ def connect(
         return Client(str(home), token=given or None, timeout=timeout, dtype=dtype, progress=progress)
     try:
         if ray is not None:
-            from registry.cluster.registry import ClusterRegistry
+            from registry.cluster.registry import on
 
-            return ClusterRegistry.on(ray, home, database=database, galleries=galleries)
+            return on(ray, home, database=database, galleries=galleries)
         from registry.embedded import Registry
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] == "registry":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -32,6 +33,7 @@ from registry.fingerprints import Fingerprint
 from registry.home import Home
 from registry.listing import Kind, Lists
 from registry.previews import one_of
+from registry.rankings import Ranked
 from registry.services import (
     advice,
     anchors,
@@ -93,9 +95,21 @@ if TYPE_CHECKING:
 
     from registry.paths import Graph
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "Work"]
 
 Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Who does what of a registry's work, if not this process, and how to let go of them; see `registry.cluster`."""
+
+    scan: Callable[..., Iterator[Embeddings]] = reading.scan
+    ranked: Ranked | None = None
+    search: searching.Elsewhere | None = None
+    build: indexing.Worked | None = None
+    encoder: running.Elsewhere | None = None
+    close: Callable[[], None] = lambda: None
 
 
 class Registry(Lists):
@@ -104,8 +118,9 @@ class Registry(Lists):
     It is safe to share between threads, and several processes may open one home.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, work: Work | None = None) -> None:
         self._home = home
+        self._work = work or Work()
 
     @classmethod
     def open(
@@ -128,7 +143,8 @@ class Registry(Lists):
         self.close()
 
     def close(self) -> None:
-        """Let go of database connections; what was acknowledged is already on disk."""
+        """Let go of database connections, and of a cluster; what was acknowledged is already on disk."""
+        self._work.close()
         self._home.engines.close()
         self._home.plans.close()
         self._home.database.close()
@@ -562,7 +578,7 @@ class Registry(Lists):
 
         Memory is bounded by a few files of 131,072 rows (0.4 GB at 128 dimensions), however large the gallery.
         """
-        return reading.scan(self._home, gallery, into=into, rows=rows, allow_unmeasured=allow_unmeasured)
+        return self._work.scan(self._home, gallery, into=into, rows=rows, allow_unmeasured=allow_unmeasured)
 
     def pairs(self, gallery: str, *, source: str, target: str, rows: int = 65536) -> Iterator[tuple[Array, Array]]:
         """Vectors (n, ds), (n, dt) of the items that both versions embedded, row by row the same items, in blocks.
@@ -624,6 +640,7 @@ class Registry(Lists):
         return searching.search(
             self._home, gallery, queries, version=version, k=k, allow_unmeasured=allow_unmeasured,
             shortlist=shortlist, candidates=candidates, side=side, fingerprint=fingerprint, calibrate=calibrate, where=where,
+            elsewhere=self._work.search,
         )  # fmt: skip
 
     # Indexes
@@ -667,7 +684,7 @@ class Registry(Lists):
         """
         return indexing.build(
             self._home, gallery, version=version, kind=kind, compression=compression, recall=recall, settings=settings,
-            seed=seed, progress=progress,
+            seed=seed, progress=progress, worked=self._work.build,
         )  # fmt: skip
 
     def indexes(self, gallery: str | None = None) -> list[IndexInfo]:
@@ -782,7 +799,10 @@ class Registry(Lists):
         Returns:
             The matrix for mAP; `matrix` gives it for the other metrics, which are measured too.
         """
-        return evaluating.evaluate(self._home, benchmark, versions=versions, label=label, seed=seed, progress=progress)
+        return evaluating.evaluate(
+            self._home, benchmark, versions=versions, label=label, seed=seed, progress=progress,
+            ranked=self._work.ranked,
+        )  # fmt: skip
 
     def evaluations(
         self, benchmark: str | None = None, *, metric: str | None = None, label: str | None = None
@@ -1018,8 +1038,9 @@ class Registry(Lists):
             Unavailable: the encoder, or the registry, did not answer for long.
         """
         return running.run(
-            self, id, encode=encode, trust=trust, allow_drift=allow_drift, progress=progress, tracking_uri=tracking_uri
-        )
+            self, id, encode=encode, trust=trust, allow_drift=allow_drift, progress=progress, tracking_uri=tracking_uri,
+            elsewhere=self._work.encoder,
+        )  # fmt: skip
 
     def pause_backfill(self, id: str) -> Backfill:
         """Stop a backfill after the batch at hand; it is not run again until it is resumed."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from registry.benchmarks import Bench
-from registry.home import Home
 from registry.retrieval import Retrieval, retrieval
-from registry.transforms import Transform
+from registry.transforms import Transform, mapped
 from registry.types import Path
 from registry.vectors import Array, Metric
+
+if TYPE_CHECKING:
+    from registry.benchmarks import Bench
+    from registry.home import Home
 
 __all__ = ["KS", "Ranked", "Ranking", "Sides", "here", "naive", "problem", "ranking", "sides_of"]
 
@@ -36,7 +38,7 @@ class Ranking:
     metric: Metric
 
 
-Ranked = Callable[[Bench, Array, Sequence[Ranking], Callable[[Ranking], Sides]], Iterator[Retrieval]]
+Ranked = Callable[["Bench", Array, Sequence[Ranking], Callable[[Ranking], Sides]], Iterator[Retrieval]]
 """What the items of a benchmark, with labels (n,), find among each other in each of some rankings, in their order.
 
 The last argument gives the sides of one, for whoever computes in this process.
@@ -61,13 +63,10 @@ def naive(bench: Bench, query: str, gallery: str) -> Ranking:
 
 def sides_of(ranking: Ranking, vectors: Mapping[str, Array]) -> Sides:
     """Both sides as a ranking compares them, of the vectors (n, d) by version."""
-    queries, stored = vectors[ranking.query], vectors[ranking.gallery]
-    gallery = stored
-    for transform in ranking.gallery_chain:
-        gallery = transform.apply(gallery)
-    for transform in ranking.query_chain:
-        # A side is the same query as the gallery's version embedded it, and the benchmark holds it.
-        queries = transform.apply(queries, stored if transform.side_dim else None)
+    stored = vectors[ranking.gallery]
+    gallery = mapped(ranking.gallery_chain, stored)
+    # A side is the same query as the gallery's version embedded it, and the benchmark holds it.
+    queries = mapped(ranking.query_chain, vectors[ranking.query], stored)
     return queries[:, : ranking.width], gallery[:, : ranking.width], ranking.metric
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +13,14 @@ import pyarrow.compute as pc
 from registry.backends import Backend
 from registry.backends.base import BLOCK_ROWS, chosen
 from registry.errors import BadVector, Incompatible
-from registry.home import Home
 from registry.index import ids_array
-from registry.tables import GalleryRow
 from registry.transforms import Transform
 from registry.types import Path
 from registry.vectors import Array, check_finite
+
+if TYPE_CHECKING:  # the facts, which a node of a cluster reads segments without
+    from registry.home import Home
+    from registry.tables import GalleryRow
 
 __all__ = ["Source", "blocks", "blocks_without", "held_by", "sources_of", "through"]
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from registry.cluster.nodes import Cluster
 from registry.cluster.parts import require_seen
-from registry.errors import SamespaceError, Unavailable
 from registry.indexes import job as jobs
 from registry.indexes.files import IndexFiles, placed
 from registry.indexes.job import Job
-from registry.indexing import Progress
 from registry.vectors import Array
+
+if TYPE_CHECKING:
+    from registry.indexing import Progress
 
 __all__ = ["worked"]
 
@@ -38,14 +39,8 @@ def worked(cluster: Cluster, job: Job, progress: Progress | None) -> dict[str, A
 def _build(job: Job) -> tuple[dict[str, Any], Array, Array]:
     """What was built, and the bytes (b,) uint8 of either file; in a worker."""
     require_seen(job.uri)
-    try:
-        with tempfile.TemporaryDirectory(prefix="samespace-index-") as folder:
-            files = Path(folder, "index.faiss"), Path(folder, "index.rows")
-            built = jobs.build(replace(job, faiss=str(files[0]), rows_file=str(files[1])), lambda *_: None)
-            contents = [np.fromfile(file, dtype=np.uint8) for file in files]
-            return asdict(built), contents[0], contents[1]
-    except SamespaceError:
-        raise
-    except (MemoryError, OSError, RuntimeError) as error:
-        first = (str(error).splitlines() or ["no reason given"])[0]
-        raise Unavailable(f"the index cannot be built: {first:.200}; free some and try again") from error
+    with jobs.attempted(), tempfile.TemporaryDirectory(prefix="samespace-index-") as folder:
+        files = Path(folder, "index.faiss"), Path(folder, "index.rows")
+        built = jobs.build(replace(job, faiss=str(files[0]), rows_file=str(files[1])), lambda *_: None)
+        contents = [np.fromfile(file, dtype=np.uint8) for file in files]
+        return asdict(built), contents[0], contents[1]

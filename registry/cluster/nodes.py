@@ -95,6 +95,14 @@ class Cluster:
         """A reference to a value, kept by the node that this process is at, and fetched once by each other that needs it."""
         return self.ray.put(value)
 
+    def end(self, actor: Any) -> None:
+        """Let an actor go, unless this process left the cluster since, and all of its actors with it."""
+        import ray
+
+        if ray.is_initialized():
+            with contextlib.suppress(ray.exceptions.RayError):  # it went with a connection that was given up before
+                ray.kill(actor)
+
     def map(
         self, task: Callable[..., Any], parts: Iterable[Part], *, per_cpu: int = _PER_CPU, cpus: int = 1
     ) -> Iterator[Any]:
@@ -109,7 +117,7 @@ class Cluster:
         Raises:
             Unavailable: nodes died under a part again and again.
         """
-        remote = self.ray.remote(answered).options(num_cpus=cpus, max_retries=_SENT_AGAIN)
+        remote = self.ray.remote(answered).options(num_cpus=cpus, max_retries=0)  # `_answer` sends again
         most = max(1, per_cpu * self.cpus() // cpus)
         under_way: deque[tuple[Part, Any]] = deque()
 
@@ -131,7 +139,7 @@ class Cluster:
                     self.ray.cancel(reference)
 
     def _answer(self, part: Part, reference: Any, send: Callable[[Part], Any]) -> Any:
-        """What a part gave. Ray repeats what a node was computing as it died; what it had computed is asked for anew here."""
+        """What a part gave; what a node was computing as it died, or had computed and not sent, is asked for anew."""
         lost = self.ray.exceptions.RayError
         for _ in range(_SENT_AGAIN):
             try:

@@ -47,11 +47,8 @@ class _Fragments(LanceBackend):
             yield ids, vectors
 
 
-def segment_of(source: Source) -> Segment | None:
-    """A source in the form that a node reads it; None for one that is no Lance dataset."""
-    stored = source.stored
-    if not isinstance(stored, LanceBackend):
-        return None
+def segment_of(source: Source, stored: LanceBackend) -> Segment:
+    """A source, whose vectors are `stored` as Lance, in the form that a node reads it."""
     return Segment(
         stored.gallery, stored.version, stored.id_type, str(stored.dataset.uri), stored.lance_version, source.rows,
         source.path, tuple(transform.dumps() for transform in source.chain),

@@ -6,12 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
 
-from registry.benchmarks import Bench
 from registry.cluster.nodes import Cluster
 from registry.rankings import KS, Ranking, Sides, problem, sides_of
 from registry.retrieval import Retrieval, Task, prepare, summarize
@@ -19,6 +18,9 @@ from registry.retrieval.ranking import ranked
 from registry.retrieval.task import BLOCK_BYTES
 from registry.transforms import loads
 from registry.vectors import Array, Metric
+
+if TYPE_CHECKING:
+    from registry.benchmarks import Bench
 
 __all__ = ["rankings"]
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from registry import reading
 from registry.backends import LanceBackend
 from registry.cluster.nodes import Cluster
 from registry.cluster.parts import Segment, grouped, segment_of, source_of
-from registry.home import Home
 from registry.index import ids_array
 from registry.segments import Source, blocks, blocks_without, held_by
 from registry.types import Embeddings
 from registry.vectors import Array
+
+if TYPE_CHECKING:
+    from registry.home import Home
 
 __all__ = ["scan"]
 
@@ -27,6 +29,8 @@ def scan(
     cluster: Cluster, home: Home, gallery: str, *, into: str, rows: int, allow_unmeasured: bool
 ) -> Iterator[Embeddings]:
     """See `Registry.scan`: the same blocks. A segment that is attached is read by this process."""
+    from registry import reading  # the facts, which nodes do without
+
     sources, into = reading.scanned(home, gallery, into=into, rows=rows, allow_unmeasured=allow_unmeasured)
     return _all(cluster, sources, into, rows)
 
@@ -38,11 +42,11 @@ def _all(cluster: Cluster, sources: Sequence[Source], into: str, rows: int) -> I
 
 
 def _mapped(cluster: Cluster, source: Source, better: Sequence[Source], rows: int) -> Iterator[tuple[Array, Array]]:
-    segment, stored = segment_of(source), source.stored
-    if segment is None or not isinstance(stored, LanceBackend):
+    stored = source.stored
+    if not isinstance(stored, LanceBackend):
         yield from blocks(source, better, rows)
         return
-    of, without = cluster.put(segment), cluster.put(held_by(better))
+    of, without = cluster.put(segment_of(source, stored)), cluster.put(held_by(better))
     parts = ((group, rows, of, without) for group in grouped(stored, max(rows, _PART_ROWS)))
     for found in cluster.map(_read, parts, per_cpu=_PER_CPU):
         for ids, block in found:

@@ -119,20 +119,17 @@ class _Replicas:
 
     def end(self) -> None:
         for actor, _ in self._actors:
-            self._cluster.ray.kill(actor)
+            self._cluster.end(actor)
 
 
 class Sharded:
     """One segment at one state, in shards on a cluster."""
 
     def __init__(
-        self, cluster: Cluster, source: Source, without: pa.Array | None, metric: Metric, replicas: int
-    ) -> None:
-        segment, stored = segment_of(source), source.stored
-        if segment is None or not isinstance(stored, LanceBackend):
-            raise TypeError("a segment that is attached has no shards")
-        self._cluster, self._strings = cluster, stored.id_type == "string"
-        groups = shared_out(stored, cluster.cpus(), _LEAST_ROWS)
+        self, cluster: Cluster, segment: Segment, groups: Sequence[tuple[int, ...]], without: pa.Array | None,
+        metric: Metric, replicas: int,
+    ) -> None:  # fmt: skip
+        self._cluster, self._strings = cluster, segment.id_type == "string"
         of, left_out = cluster.put(segment), cluster.put(without)
         self._shards = [
             _Replicas(cluster, number, (of, group, left_out, metric), replicas) for number, group in enumerate(groups)
@@ -182,7 +179,8 @@ class Shards:
         with self._lock:
             known = self._kept.get(what)
             if known is None or known[0] != state:
-                made = Sharded(self._cluster, source, without, metric, self._replicas)
+                groups = shared_out(stored, self._cluster.cpus(), _LEAST_ROWS)
+                made = Sharded(self._cluster, segment_of(source, stored), groups, without, metric, self._replicas)
                 if known is not None:
                     known[1].end()
                 known = self._kept[what] = state, made
@@ -190,3 +188,9 @@ class Shards:
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)[1][1].end()
         return known[1].search(queries, k, self._timeout)
+
+    def close(self) -> None:
+        """Let all actors go, with the memory that they hold."""
+        with self._lock:
+            while self._kept:
+                self._kept.popitem()[1][1].end()

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pyarrow as pa
 
 from registry import wire
 from registry.backends import LanceBackend
-from registry.errors import InvalidInput, SamespaceError
+from registry.errors import InvalidInput, SamespaceError, Unavailable
 from registry.gallery import Dataset, OpenDatasets
 from registry.index import prepared
 from registry.indexes.files import IndexFiles, Rows, written
@@ -28,7 +29,7 @@ from registry.indexes.making import trained, training_rows
 from registry.indexes.tuning import Truth, recall_of, tuned
 from registry.vectors import Array, Metric
 
-__all__ = ["Built", "Job", "build"]
+__all__ = ["Built", "Job", "attempted", "build"]
 
 _QUERIES = 1000
 _BLOCK_ROWS = 16384
@@ -204,24 +205,31 @@ def _longest(rows: Array, job: Job) -> float:
     return found
 
 
+@contextmanager
+def attempted() -> Iterator[None]:
+    """Say of a build what it ran out of.
+
+    Raises:
+        Unavailable: there is no memory or no disk for it.
+    """
+    try:
+        yield
+    except SamespaceError:
+        raise
+    except (MemoryError, OSError, RuntimeError) as error:
+        first = (str(error).splitlines() or ["no reason given"])[0]
+        raise Unavailable(f"the index cannot be built: {first:.200}; free some and try again") from error
+
+
 def main() -> None:
     """Do the job on standard input."""
     job = Job(**json.load(sys.stdin))
     try:
-        built = build(job, lambda done, of: _say({"progress": [done, of]}))
+        with attempted():
+            built = build(job, lambda done, of: _say({"progress": [done, of]}))
         _say({"built": asdict(built)})
     except SamespaceError as error:
         _say({"error": wire.said(error)})
-    except (MemoryError, OSError, RuntimeError) as error:
-        first = (str(error).splitlines() or ["no reason given"])[0]
-        _say(
-            {
-                "error": {
-                    "code": "unavailable",
-                    "message": f"the index cannot be built: {first:.200}; free some and try again",
-                }
-            }
-        )
 
 
 def _say(line: dict[str, Any]) -> None:

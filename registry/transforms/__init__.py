@@ -7,7 +7,7 @@ A file is one safetensors file: the arrays, and a JSON header under the metadata
 dimensions, both spaces with their fingerprints once registered, the fit report and a sha-256 over all of it.
 """
 
-from registry.transforms.base import SpaceTag, Transform
+from registry.transforms.base import SpaceTag, Transform, mapped
 from registry.transforms.files import KINDS, load, loads
 from registry.transforms.linear import Affine, LowRank, Orthogonal, Prefix
 from registry.transforms.mlp import Mlp
@@ -16,4 +16,5 @@ from registry.transforms.slerp import Slerp
 
 __all__ = [
     "KINDS", "Affine", "LowRank", "Mlp", "Orthogonal", "Prefix", "Relative", "Slerp", "SpaceTag", "Transform", "load", "loads",
+    "mapped",
 ]  # fmt: skip

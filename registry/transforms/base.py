@@ -8,7 +8,7 @@ import math
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ __all__ = [
     "digest_of",
     "freeze",
     "locked",
+    "mapped",
     "safetensors_numpy",
     "sound",
     "unpacked",
@@ -185,6 +186,13 @@ class Transform(ABC):
     def _extra(self) -> dict[str, Any]:
         """Header fields of this kind alone."""
         return {}
+
+
+def mapped(chain: Iterable[Transform], x: Array, side: Array | None = None) -> Array:
+    """Rows (n, d) through a chain; `side` (n, s) goes to the maps that need one, see `Transform.apply`."""
+    for transform in chain:
+        x = transform.apply(x, side if transform.side_dim else None)
+    return x
 
 
 def write_whole(target: Path, data: bytes) -> None:

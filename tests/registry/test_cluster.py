@@ -7,13 +7,16 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
+import psutil
 import pytest
 
+from bench import on_ray
 from registry import connect
-from registry.cluster.nodes import answered, unpacked
+from registry.cluster.encoding import opened
+from registry.cluster.nodes import Cluster, answered, unpacked
 from registry.cluster.parts import require_seen
 from registry.errors import InvalidInput, Unavailable
 from registry.transforms import Orthogonal
@@ -23,48 +26,26 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 
 pytestmark = [pytest.mark.ray, pytest.mark.embedded]
 
-_SOON = {
-    "health_check_initial_delay_ms": 500, "health_check_period_ms": 300, "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 3,
-}  # fmt: skip
-"""A node is held for dead after a second instead of after fifteen."""
 
-
-class _Nodes:
+class _Nodes(on_ray.Nodes):
     """Two nodes, a CPU each; this process is at the first, and the second is there to be killed."""
-
-    def __init__(self, cluster):
-        self._cluster, self._second = cluster, None
-
-    @property
-    def address(self):
-        return self._cluster.address
-
-    def both(self):
-        """Have two, by a new one if the second was killed."""
-        if self._second is None:
-            self._second = self._cluster.add_node(num_cpus=1, object_store_memory=128 << 20)
-            self._cluster.wait_for_nodes()
 
     @contextmanager
     def only_the_second(self):
         """Keep the first node's CPU busy while the block runs."""
         where = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         busy = ray.remote(lambda: time.sleep(60)).options(num_cpus=1, scheduling_strategy=where).remote()
-        _until(lambda: ray.available_resources().get("CPU", 0) == 1)
-        yield
-        ray.cancel(busy, force=True)
+        try:
+            _until(lambda: ray.available_resources().get("CPU", 0) == 1)
+            yield
+        finally:
+            ray.cancel(busy, force=True)
 
     def kill_when_busy(self):
         """Kill the second node once it computes."""
         _until(lambda: ray.available_resources().get("CPU", 0) == 0)
         time.sleep(0.5)
         self.kill()
-
-    def kill(self):
-        """Kill the second node, with all of its processes."""
-        self._cluster.remove_node(self._second, allow_graceful=False)
-        self._second = None
 
 
 def _until(is_so):
@@ -74,21 +55,25 @@ def _until(is_so):
         time.sleep(0.05)
 
 
+def _searchers():
+    """The processes that hold shards."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            found += [process] if "_Shard" in " ".join(process.cmdline()) else []
+    return found
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    from ray.cluster_utils import Cluster
-
     encoders = tmp_path_factory.mktemp("encoders")
     (encoders / "slow_encoder.py").write_text(_ENCODER)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(encoders))  # of the nodes
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        head = {"num_cpus": 1, "object_store_memory": 256 << 20, "include_dashboard": False, "_system_config": _SOON}
-        made = Cluster(initialize_head=True, head_node_args=head)
-        ray.init(made.address, namespace="samespace", log_to_driver=False, logging_level="error")
-        yield _Nodes(made)
-        ray.shutdown()
-        made.shutdown()
+        made = _Nodes(on_ray.SOON)
+        yield made
+        made.end()
 
 
 @pytest.fixture
@@ -97,16 +82,21 @@ def nodes(cluster):
     return cluster
 
 
+def turn_of(rows):
+    """What turns vectors (n, 32) of the first version into those of the second."""
+    return np.linalg.qr(rows(32, 32, 1))[0].astype(np.float32)
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, rows):
-    """A benchmark of two versions with a bridge between them, in many files, some rows of it deleted."""
+    """A benchmark of two versions with a bridge from the first to the second, in many files, some rows of it deleted."""
     home = tmp_path_factory.mktemp("cluster") / "home"
     with connect(home) as reg:
         for _ in range(2):
             reg.register_version("products", dim=32, fingerprint={"n": os.urandom(4).hex()})
         reg.create_gallery("bench", id_type="int", labels=["class"])
         x = rows(4400, 32)
-        turn = np.linalg.qr(rows(32, 32, 1))[0].astype(np.float32)
+        turn = turn_of(rows)
         noise = 0.3 * rows(4400, 32, 2)
         for start in range(0, 4400, 1100):
             ids = np.arange(start, start + 1100)
@@ -116,7 +106,6 @@ def home(tmp_path_factory, rows):
         reg.delete("bench", np.arange(10, 4400, 77))
         still = np.zeros(32, dtype=np.float32)
         reg.add_transform(Orthogonal(weight=turn, bias=still), source="products/1", target="products/2")
-        reg.add_transform(Orthogonal(weight=turn.T.copy(), bias=still), source="products/2", target="products/1")
         reg.create_gallery("shop")
         for file in range(6):
             ids, vectors = [f"item {file} {i}" for i in range(16400)], rows(16400, 32, 3 + file)
@@ -171,14 +160,11 @@ def test_a_search_finds_what_one_process_does_though_a_node_dies(nodes, home, ro
         after = reg.search("shop", queries, version="products/2", k=25, allow_unmeasured=True)
         assert time.monotonic() - begun < 15
         alone = reg.search("shop", queries[:1], version="products/2", k=25, allow_unmeasured=True)
-        reg.append(
-            "shop",
-            version="products/1",
-            ids=["new"],
-            vectors=reg.convert(queries[:1], source="products/2", into="products/1", allow_unmeasured=True),
-        )
+        reg.append("shop", version="products/1", ids=["new"], vectors=queries[:1] @ turn_of(rows).T)
         reg.delete("shop", [expected.ids[1, 0]])
         anew = reg.search("shop", queries[:2], version="products/2", k=1, allow_unmeasured=True)
+        assert _searchers()
+    _until(lambda: not _searchers())  # a registry that is closed keeps no memory of the nodes
     for found in (before, after):
         assert found.ids.tolist() == expected.ids.tolist() and found.path == expected.path
         np.testing.assert_array_equal(found.scores, expected.scores)
@@ -221,6 +207,9 @@ import numpy as np
 def encode(ids):
     time.sleep(0.1)
     return np.cos(np.asarray(ids, dtype=np.float32)[:, None] * np.arange(1, 9, dtype=np.float32))
+
+def uneven(ids):
+    return np.ones((len(ids) + (1 if ids[0] == 0 else -1), 8))
 """
 
 
@@ -241,9 +230,56 @@ def test_a_backfill_loses_and_repeats_nothing_though_a_node_dies(nodes, tmp_path
             reg.run_backfill(reg.plan_backfill("shop", into="products/3").id, encode=lambda ids: np.ones((len(ids), 8)))
 
 
-def test_the_command_line_names_a_cluster(nodes, home, samespace):
-    samespace("--home", home, "--ray", nodes.address, "evaluate", "bench", "--version", "products/1")
-    told = samespace("--home", "http://127.0.0.1:9", "--ray", nodes.address, "gallery", "list", code=1)
+def test_a_node_that_cannot_import_an_encoder_is_named(cluster):
+    encode = opened(Cluster(cluster.address), "not_there:encode", None)
+    with pytest.raises(Unavailable, match=r"the node .* install what it needs on every node: .* 'not_there'"):
+        encode({"ids": list(range(32))})
+
+
+def test_each_piece_of_a_batch_is_counted(cluster):
+    """One vector too many of the first piece and one too few of the second would give every item a neighbour's."""
+    encode = opened(Cluster(cluster.address), "slow_encoder:uneven", None)
+    with pytest.raises(InvalidInput, match=r"gave (17 vectors for 16|15 vectors for 16) inputs"):
+        encode({"ids": list(range(32))})
+
+
+def test_an_encoder_of_this_very_script_is_refused_at_once(monkeypatch):
+    def encode(ids):
+        return np.ones((len(ids), 8))
+
+    encode.__module__, encode.__qualname__ = "__main__", "encode"
+    monkeypatch.setattr(sys.modules["__main__"], "encode", encode, raising=False)
+    for place in (encode, "__main__:encode"):
+        with pytest.raises(InvalidInput, match=r"a module that its nodes can import, .* got '__main__:encode'"):
+            opened(Cluster("nowhere:1"), place, None)
+
+
+def test_a_part_that_kills_its_worker_is_sent_five_times(cluster, tmp_path):
+    def dies(file):
+        with open(file, "a") as tries:
+            tries.write(".")
+        os._exit(1)
+
+    with pytest.raises(Unavailable, match="lost a part of the work 5 times"):
+        list(Cluster(cluster.address).map(dies, [(str(tmp_path / "tries"),)]))
+    assert (tmp_path / "tries").read_text() == "....."
+
+
+def test_nodes_know_nothing_of_the_facts():
+    """What a worker imports, of which each shard of a search has one, takes no database along."""
+    tasks = "building, encoding, nodes, parts, ranking, scanning, shards"
+    code = f"import sys; from registry.cluster import {tasks}; print('sqlalchemy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_command_line_names_a_cluster(cluster, home, samespace, tmp_path):
+    samespace("--home", home, "--ray", cluster.address, "evaluate", "bench", "--version", "products/1")
+    for name, on in (("here", ()), ("there", ("--ray", cluster.address))):
+        samespace("--home", home, *on, "gallery", "export", "bench", tmp_path / name, "--into", "products/1")
+    for file in ("ids.npy", "vectors.npy"):
+        assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "there" / file).read_bytes()
+    told = samespace("--home", "http://127.0.0.1:9", "--ray", cluster.address, "gallery", "list", code=1)
     assert "a server computes where it is" in told.output
     assert "shop" in samespace("--home", home, "--ray", "nowhere:1", "gallery", "list").output  # which asks no cluster
     assert "ray must be the address" in samespace("--home", home, "--ray", " ", "gallery", "list", code=1).output
