@@ -33,12 +33,15 @@ class Backend(ABC):
     vectors that it cannot `read`, rows that it cannot `append` or `delete`, and `labels` that it has not, are refused.
     """
 
-    capabilities: frozenset[Capability] = frozenset({"read"})
-
     def __init__(self, gallery: str, version: str, id_type: str) -> None:
         self.gallery = gallery
         self.version = version
         self.id_type = id_type
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it does itself; always the same while its `state` is."""
+        return frozenset({"read"})
 
     @property
     @abstractmethod

@@ -28,6 +28,7 @@ from registry.vectors import Array, Metric, normalize
 __all__ = ["FaissBackend"]
 
 faiss: Any = _faiss  # its stubs lack half of it
+_CAN: frozenset[Capability] = frozenset({"search", "filter"})
 _SAMPLE, _UNEVEN = 256, 0.05  # rows that are looked at, and how far a compressed vector's length may be from 1
 
 
@@ -48,7 +49,10 @@ class _Opened:
 class FaissBackend(AttachedFiles):
     """The rows of an index; their ids are its own, or those of a file beside it, one for each row from 0."""
 
-    capabilities: frozenset[Capability] = frozenset({"search", "filter"})
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Vectors are read, and rows found by number, where the index can give them back: it is opened to know."""
+        return _CAN | {"read", "places"} if self.opened.reads else _CAN
 
     def files(self) -> Mapping[str, Path]:
         """The index, and the file of ids if there is one."""
@@ -58,10 +62,7 @@ class FaissBackend(AttachedFiles):
     @cached_property
     def opened(self) -> _Opened:
         """The index, parsed once in a process."""
-        found = self.engines.get(("faiss", self.state), self._parsed)
-        if found.reads:
-            self.capabilities = self.capabilities | {"read", "places"}
-        return found
+        return self.engines.get(("faiss", self.state), self._parsed)
 
     def _parsed(self) -> _Opened:
         path = Path(self.at.where)

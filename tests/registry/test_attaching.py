@@ -406,6 +406,28 @@ def test_a_faiss_index_is_held_to_its_digest_and_metric(shelf, tmp_path, x, turn
         shelf.attach("other", version="far/1", kind="faiss", where=str(path))
 
 
+def faiss_of(path, vectors, *, ids=None):
+    """A saved index of inner products, of vectors as they are, with its own ids if some are given."""
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    if ids is not None:
+        index = faiss.IndexIDMap2(index)
+        index.add_with_ids(vectors, np.asarray(ids))
+    else:
+        index.add(vectors)
+    faiss.write_index(index, str(path))
+    return {"kind": "faiss", "where": str(path)}
+
+
+def test_a_faiss_index_is_read_alike_whenever_it_is_opened(home, tmp_path, x):
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    with connect(home) as first, versions(first):
+        first.attach("index", version="m/1", **faiss_of(tmp_path / "v.faiss", unit, ids=np.arange(N)[::-1] * 7))
+        assert "read" in first.gallery("index").segments[0].capabilities
+    wanted = [7 * i for i in (3, 0, 41)]
+    with connect(home) as later:  # the first that is asked of it is to give vectors back
+        assert np.array_equal(later.fetch("index", ids=wanted, into="m/1").vectors, unit[::-1][[3, 0, 41]])
+
+
 def test_a_backup_holds_the_facts_and_not_the_vectors(shelf, tmp_path, x):
     from registry.backup import backup, restore
 
