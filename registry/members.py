@@ -59,6 +59,8 @@ class Members:
 
     def labels(self, ids: pa.Array, columns: Sequence[str]) -> pa.Table:
         """The label `columns` of `ids` (m,), in that order. NotFound for an id that is no item."""
+        if not columns:
+            return pa.table({"id": ids}).select([])
         if not self.attached:
             return self.dataset.take(ids, self.state, list(columns)).select(list(columns))
         left, found = ids.unique(), []

@@ -428,6 +428,18 @@ def test_a_faiss_index_is_read_alike_whenever_it_is_opened(home, tmp_path, x):
         assert np.array_equal(later.fetch("index", ids=wanted, into="m/1").vectors, unit[::-1][[3, 0, 41]])
 
 
+def test_a_gallery_without_labels_takes_another_version(shelf, tmp_path, x):
+    parquet(tmp_path / "v", x)
+    shelf.attach("plain", version="m/1", kind="parquet", where=str(tmp_path / "v"))
+    assert shelf.append("plain", version="m/2", ids=[*IDS[:5], "new"], vectors=x[:6]) == 6
+    assert shelf.gallery("plain").items == N + 1
+    page = shelf.items("plain", limit=N + 1)
+    assert {i.id for i in page.items} == {*IDS, "new"} and all(i.labels == {} for i in page.items)
+    assert shelf.item("plain", IDS[0]).versions == ("m/1", "m/2")
+    shelf.detach("plain", version="m/1")
+    assert [i.id for i in shelf.items("plain").items] == [*IDS[:5], "new"]
+
+
 def test_a_backup_holds_the_facts_and_not_the_vectors(shelf, tmp_path, x):
     from registry.backup import backup, restore
 
