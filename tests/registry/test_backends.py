@@ -177,6 +177,33 @@ def test_faiss(tmp_path, engines, index):
     conformance.check(make)
 
 
+@pytest.mark.parametrize(
+    ("factory", "reads"),
+    [("OPQ4,IVF4,PQ4x4", True), ("IDMap2,OPQ4,IVF4,PQ4x4", False), ("IVF4,PQ4x4fs", False), ("PQ4x4", True),
+     ("PQ4x4fs,RFlat", True)],
+)  # fmt: skip
+def test_a_compressed_faiss_index_leaves_items_out(tmp_path, engines, factory, reads):
+    ids, vectors, _ = conformance.rows_of(False)
+    index = faiss.index_factory(vectors.shape[1], factory)
+    index.train(np.random.default_rng(1).standard_normal((300, vectors.shape[1])).astype(np.float32))
+    for ivf in [faiss.extract_index_ivf(index)] if "IVF" in factory else []:
+        ivf.nprobe = 4
+    own = "IDMap" in factory or factory == "OPQ4,IVF4,PQ4x4"
+    index.add_with_ids(vectors, ids.to_numpy()) if own else index.add(vectors)
+    faiss.write_index(index, str(tmp_path / "v.faiss"))
+    backend = opened(engines, "l2", attachment("faiss", str(tmp_path / "v.faiss")))
+    assert ("read" in backend.capabilities) == reads
+    queries, everything = vectors[:20], len(ids)
+    whole, scores = backend.search(queries, everything, metric="l2")
+    some = pa.array(np.unique(whole[:, :2]))
+    for given, kept in (({"without": some}, ~np.isin(whole, some)), ({"among": some}, np.isin(whole, some))):
+        found, by = backend.search(queries, 5, metric="l2", **given)
+        for row in range(len(queries)):
+            there = kept[row] & np.isfinite(scores[row])
+            assert np.isin(found[row], whole[row][there]).all(), "nothing that was left out, nothing twice"
+            assert np.allclose(by[row], scores[row][there][:5]), "and what is nearest of the rest"
+
+
 def test_a_faiss_index_that_cannot_give_vectors_back(tmp_path, engines, monkeypatch):
     def make(ids, vectors, metric, labels):
         at = saved(tmp_path, "Flat", ids, vectors, metric, "map")
