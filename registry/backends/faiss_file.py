@@ -6,7 +6,7 @@ a process holds the file against that before it parses it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,15 +54,18 @@ class FaissBackend(AttachedFiles):
         """Vectors are read, and rows found by number, where the index can give them back: it is opened to know."""
         return _CAN | {"read", "places"} if self.opened.reads else _CAN
 
-    def files(self) -> Mapping[str, Path]:
+    def files(self) -> list[Path]:
         """The index, and the file of ids if there is one."""
-        named = {Path(self.at.where).name: Path(self.at.where)}
-        return {**named, Path(self.at.ids).name: Path(self.at.ids)} if self.at.ids else named
+        return [Path(self.at.where), *([Path(self.at.ids)] if self.at.ids else [])]
 
     @cached_property
     def opened(self) -> _Opened:
         """The index, parsed once in a process."""
-        return self.engines.get(("faiss", self.state), self._parsed)
+        path = self.at.where
+        found = self.engines.get(("faiss", path), self._parsed, state=tuple(self.states[path]))
+        if found.index.d != self.writer.dim:
+            raise DimensionMismatch(f"{path} has {found.index.d} dimensions, {self.version} has {self.writer.dim}")
+        return found
 
     def _parsed(self) -> _Opened:
         path = Path(self.at.where)
@@ -74,8 +77,6 @@ class FaissBackend(AttachedFiles):
                 index = faiss.read_index(str(path))
             except RuntimeError as error:
                 raise CorruptFile(f"{path} is no index that FAISS reads: write it with faiss.write_index") from error
-        if index.d != self.writer.dim:
-            raise DimensionMismatch(f"{path} has {index.d} dimensions, {self.version} has {self.writer.dim}")
         numbers = numbers_of(index)
         order = None if np.array_equal(numbers, np.arange(len(numbers))) else np.argsort(numbers, kind="stable")
         return _Opened(index, numbers, order, digest, reads(index))
@@ -114,7 +115,7 @@ class FaissBackend(AttachedFiles):
 
     @cached_property
     def _ids(self) -> pa.Array:
-        return self.engines.get(("ids", self.state), self._read_ids)
+        return self.engines.get(("ids", self.at.where, self.at.ids), self._read_ids, state=self.state)
 
     def _read_ids(self) -> pa.Array:
         if not self.at.ids:

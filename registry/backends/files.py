@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -24,36 +24,36 @@ class AttachedFiles(Attached):
     """Vectors in files that must not change: their sizes and times are held to those that were seen."""
 
     @abstractmethod
-    def files(self) -> Mapping[str, Path]:
-        """The files that are read, by name."""
+    def files(self) -> list[Path]:
+        """The files that are read, in order."""
 
     @cached_property
     def states(self) -> dict[str, list[int]]:
-        """Size in bytes and time of the last change in nanoseconds of each file."""
+        """Size in bytes and time of the last change in nanoseconds of each file, by its path."""
         found = {}
-        for name, path in self.files().items():
+        for path in self.files():
             with reading(path):
                 stat = path.stat()
-            found[name] = [stat.st_size, stat.st_mtime_ns]
+            found[str(path)] = [stat.st_size, stat.st_mtime_ns]
         return found
 
     @property
     def state(self) -> Hashable:
         """Where the files are, and what they are now."""
-        named = tuple((name, *state) for name, state in sorted(self.states.items()))
-        return f"{self.at.kind} {self.at.where} {self.at.id} {self.at.vector}", named
+        return self.at.kind, self.at.where, self.at.id, self.at.vector, *((p, *s) for p, s in self.states.items())
 
     def check(self) -> None:
-        """The files are those that were seen: the same names, sizes and times."""
+        """The files are those that were seen: the same paths, sizes and times."""
         was = self.seen.get("files", {})
         try:
             now = self.states
         except CorruptFile as error:
             raise self.changed(str(error).split(":")[0]) from error
-        for name in sorted({*was, *now}):
-            if name not in now or name not in was:
-                raise self.changed(f"{name} is {'new' if name in now else 'gone'}")
-            for what, before, after in zip(("bytes", "time of change"), was[name], now[name], strict=True):
+        for path in sorted({*was, *now}):
+            name = Path(path).name
+            if path not in now or path not in was:
+                raise self.changed(f"{name} is {'new' if path in now else 'gone'}")
+            for what, before, after in zip(("bytes", "time of change"), was[path], now[path], strict=True):
                 if before != after:
                     unit = f"{after} bytes, {before} before" if what == "bytes" else "written again since"
                     raise self.changed(f"{name} is {unit}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -24,19 +24,19 @@ class ParquetBackend(AttachedFiles):
 
     capabilities: frozenset[Capability] = frozenset({"read", "places", "labels"})
 
-    def files(self) -> Mapping[str, Path]:
+    def files(self) -> list[Path]:
         """Those of the folder whose names end in .parquet or .pq."""
         where = Path(self.at.where)
         if not where.is_dir():
-            return {where.name: where}
-        found = {p.name: p for p in sorted(where.iterdir()) if p.suffix in (".parquet", ".pq")}
+            return [where]
+        found = [path for path in sorted(where.iterdir()) if path.suffix in (".parquet", ".pq")]
         if not found:
             raise InvalidInput(f"{where} holds no .parquet file: name a folder that does, or one file")
         return found
 
     def found_type(self) -> str:
         """That of the column of the first file."""
-        path = next(iter(self.files().values()))
+        path = self.files()[0]
         with reading(path):
             schema = pq.read_schema(path)
         return type_of(schema.field(self._column(schema, self.at.id or "")).type, self.at.name)
@@ -51,7 +51,7 @@ class ParquetBackend(AttachedFiles):
 
     def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[tuple[pa.Array, Array]]:
         """A part of a row group at a time."""
-        for path in self.files().values():
+        for path in self.files():
             with reading(path), pq.ParquetFile(path) as file:
                 names = [self._column(file.schema_arrow, n or "") for n in (self.at.id, self.at.vector)]
                 for batch in file.iter_batches(batch_size=rows, columns=names):
@@ -62,7 +62,7 @@ class ParquetBackend(AttachedFiles):
         """From the row groups that they are in, each read once."""
         found = np.empty((len(places), self.writer.dim), dtype=np.float32)
         start = 0
-        for path in self.files().values():
+        for path in self.files():
             with reading(path), pq.ParquetFile(path) as file:
                 name = self._column(file.schema_arrow, self.at.vector or "")
                 for group in range(file.num_row_groups):
@@ -88,7 +88,7 @@ class ParquetBackend(AttachedFiles):
     def _whole(self, name: str) -> pa.ChunkedArray:
         """One column of all files; for ids and labels, never vectors."""
         parts: list[pa.Array] = []
-        for path in self.files().values():
+        for path in self.files():
             with reading(path), pq.ParquetFile(path) as file:
                 column = self._column(file.schema_arrow, name)
                 parts += file.read(columns=[column]).column(column).chunks

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import uuid
+import weakref
 
 import faiss
 import numpy as np
@@ -17,6 +19,7 @@ from registry.backends.attached import Writer
 from registry.backends.engines import Engines
 from registry.backends.opening import attached
 from registry.batches import Target, checked
+from registry.errors import DimensionMismatch
 from registry.gallery import Dataset, OpenDatasets
 
 
@@ -202,6 +205,51 @@ def test_a_compressed_faiss_index_leaves_items_out(tmp_path, engines, factory, r
             there = kept[row] & np.isfinite(scores[row])
             assert np.isin(found[row], whole[row][there]).all(), "nothing that was left out, nothing twice"
             assert np.allclose(by[row], scores[row][there][:5]), "and what is nearest of the rest"
+
+
+def test_a_faiss_index_that_was_replaced_is_let_go(tmp_path, engines):
+    ids, vectors, _ = conformance.rows_of(False)
+    at = saved(tmp_path, "Flat", ids, vectors, "l2", None)
+    before = opened(engines, "l2", at)
+    parsed = weakref.ref(before.opened.numbers)
+    del before
+    assert parsed() is not None, "it stays open for whoever comes next"
+    index = faiss.IndexFlatL2(vectors.shape[1])
+    index.add(vectors + 1)
+    faiss.write_index(index, at.where)
+    os.utime(at.where, ns=(1, 1))
+    assert np.array_equal(opened(engines, "l2", at).rows(np.arange(3)), vectors[:3] + 1)
+    assert parsed() is None
+
+
+def test_files_of_one_name_in_two_folders_are_two(tmp_path, engines):
+    ids, vectors, _ = conformance.rows_of(True)
+    other = pa.array([f"other {i:04}" for i in range(len(ids))])
+    for folder, names in (("a", ids), ("b", other)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "v").write_text("\n".join(i.ljust(12) for i in names.to_pylist()), encoding="utf-8")
+        os.utime(tmp_path / folder / "v", ns=(1, 1))
+    found = []
+    for folder in ("a", "b"):
+        (tmp_path / "c").mkdir(exist_ok=True)
+        np.save(tmp_path / "v.npy", vectors)
+        (tmp_path / "v.npy").rename(tmp_path / "c" / "v")
+        at = attachment("npy", str(tmp_path / "c" / "v"), ids=str(tmp_path / folder / "v"))
+        found.append(opened(engines, "l2", at))
+        assert found[-1].count() == len(ids), "vectors and ids, though both are called v"
+    index = saved(tmp_path, "Flat", ids, vectors, "l2", None)
+    for folder in ("a", "b"):
+        found.append(opened(engines, "l2", attachment("faiss", index.where, ids=str(tmp_path / folder / "v"))))
+    assert [b.ids()[0].as_py().split()[0] for b in found] == ["item", "other"] * 2
+    assert len({b.state for b in found}) == 4
+
+
+def test_one_faiss_index_is_held_to_the_width_of_each_version(tmp_path, engines):
+    ids, vectors, _ = conformance.rows_of(False)
+    at = saved(tmp_path, "Flat", ids, vectors, "l2", None)
+    opened(engines, "l2", at)
+    with pytest.raises(DimensionMismatch, match="has 8 dimensions, m/2 has 9"):
+        attached("g", Writer("m/2", 9, "l2", False), "", at, engines).search(np.ones((1, 9)), 1, metric="l2")
 
 
 def test_a_faiss_index_that_cannot_give_vectors_back(tmp_path, engines, monkeypatch):
