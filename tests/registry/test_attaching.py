@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from registry import connect
+from registry.backends.npy import NpyBackend
 from registry.checking import check
 from registry.errors import (
     AlreadyExists,
@@ -332,7 +333,7 @@ def test_a_password_is_refused_and_never_repeated(shelf):
 def parquet(folder, x, **columns):
     folder.mkdir(exist_ok=True)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1])
-    pq.write_table(pa.table({"id": IDS, "vector": vectors, "kind": CLASS, **columns}), folder / "a.parquet")
+    pq.write_table(pa.table({"id": IDS, "vector": vectors, "kind": CLASS} | columns), folder / "a.parquet")
     return {"kind": "parquet", "where": str(folder), "labels": {"class": "kind"}}
 
 
@@ -438,6 +439,38 @@ def test_a_gallery_without_labels_takes_another_version(shelf, tmp_path, x):
     assert shelf.item("plain", IDS[0]).versions == ("m/1", "m/2")
     shelf.detach("plain", version="m/1")
     assert [i.id for i in shelf.items("plain").items] == [*IDS[:5], "new"]
+
+
+def test_two_attached_versions_count_each_item_once_and_go_though_their_files_are_gone(shelf, tmp_path, x):
+    for folder, ids in (("v", IDS), ("w", [*IDS[:50], *(f"more {i}" for i in range(10))])):
+        parquet(tmp_path / folder, x, id=ids)
+    where = {of: {"kind": "parquet", "where": str(tmp_path / of)} for of in ("v", "w")}
+    shelf.attach("plain", version="m/1", **where["v"])
+    assert shelf.attach("plain", version="m/2", **where["w"]).items == N + 10
+    assert shelf.detach("plain", version="m/1").items == N
+    shelf.attach("plain", version="m/1", **where["v"])
+    shelf.append("plain", version=shelf.register_version("m", dim=DIM).ref, ids=[IDS[0], "mine"], vectors=x[:2])
+    assert shelf.gallery("plain").items == N + 11
+    for folder in ("v", "w"):
+        (tmp_path / folder / "a.parquet").unlink()
+    assert shelf.detach("plain", version="m/1").items == 2 + N, "of the one that is gone too, as it was seen last"
+    assert shelf.detach("plain", version="m/2").items == 2
+
+
+def test_others_write_while_what_is_attached_is_asked(shelf, home, tmp_path, x, monkeypatch):
+    ids, asked = NpyBackend.ids, []
+    np.save(tmp_path / "v.npy", x)
+
+    def slow(self):
+        with connect(home) as other:
+            asked.append(other.create_gallery(f"made-{len(asked)}"))
+        return ids(self)
+
+    monkeypatch.setattr(NpyBackend, "ids", slow)
+    for version in ("m/1", "m/2"):
+        shelf.attach("plain", version=version, kind="npy", where=str(tmp_path / "v.npy"))
+    assert shelf.detach("plain", version="m/1").items == N
+    assert len(shelf.galleries()) == 1 + len(asked) > 3
 
 
 def test_a_backup_holds_the_facts_and_not_the_vectors(shelf, tmp_path, x):
