@@ -113,9 +113,11 @@ class Attached(Backend):
 def label_column(name: str, values: Sequence[Any] | pa.Array | pa.ChunkedArray, of: str) -> pa.Array:
     """Labels as they are stored: strings or int64, none of them missing. InvalidInput names the column and where it is."""
     column = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values)
-    if pa.types.is_integer(column.type):
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_integer(column.type) and column.type != pa.uint64():
         column = column.cast(pa.int64())
-    elif pa.types.is_large_string(column.type) or pa.types.is_dictionary(column.type):
+    elif pa.types.is_large_string(column.type):
         column = column.cast(pa.string())
     if column.null_count or column.type not in (pa.string(), pa.int64()):
         what = "has no value in some row" if column.null_count else f"is of type {column.type}"

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from registry.backends.attached import label_column
+from registry.backends.attached import Seen, label_column
 from registry.backends.base import BLOCK_ROWS, Capability
 from registry.backends.files import AttachedFiles, as_ids, reading, type_of
 from registry.errors import InvalidInput
@@ -32,6 +32,13 @@ class ParquetBackend(AttachedFiles):
         found = [path for path in sorted(where.iterdir()) if path.suffix in (".parquet", ".pq")]
         if not found:
             raise InvalidInput(f"{where} holds no .parquet file: name a folder that does, or one file")
+        return found
+
+    def look(self) -> Seen:
+        """The labels too."""
+        found = super().look()
+        for name, column in self.at.labels.items():
+            label_column(name, self._whole(column), self.at.name)
         return found
 
     def found_type(self) -> str:
@@ -88,11 +95,17 @@ class ParquetBackend(AttachedFiles):
     def _whole(self, name: str) -> pa.ChunkedArray:
         """One column of all files; for ids and labels, never vectors."""
         parts: list[pa.Array] = []
+        kind = None
         for path in self.files():
             with reading(path), pq.ParquetFile(path) as file:
-                column = self._column(file.schema_arrow, name)
-                parts += file.read(columns=[column]).column(column).chunks
-        return pa.chunked_array(parts)
+                here = file.schema_arrow.field(self._column(file.schema_arrow, name)).type
+                parts += file.read(columns=[name]).column(name).chunks
+            if here != (kind := kind or here):
+                raise InvalidInput(
+                    f"column {name!r:.80} of {self.at.name} is of type {kind} in one file and of {here} in {path.name}: write "
+                    "it alike in all"
+                )
+        return pa.chunked_array(parts, kind)
 
     def _column(self, schema: pa.Schema, name: str) -> str:
         if name not in schema.names:

@@ -361,6 +361,7 @@ def test_files_are_a_gallery_that_may_not_change(shelf, tmp_path, x):
     )
 
 
+EMPTY = {name: pa.array([], pa.string()) for name in ("id", "kind")}
 BAD_FILES = {
     "NaN": (lambda x: parquet_of(np.where(np.arange(DIM) == 1, np.nan, x)), BadVector, "'item 00' in .* holds NaN"),
     "width": (lambda x: parquet_of(x[:, :3]), DimensionMismatch, "have 3 dimensions, the space has 4"),
@@ -369,7 +370,19 @@ BAD_FILES = {
     "uneven": (lambda x: {**parquet_of(x), "vector": [[1.0], *x[1:].tolist()]}, InvalidInput, "vectors of 1 and of 4"),
     "no list": (lambda x: {**parquet_of(x), "vector": CLASS}, InvalidInput, "vectors are lists of floats"),
     "no column": (lambda x: {"id": IDS}, InvalidInput, "has no column 'vector'"),
-}
+    "no rows": (lambda x: {"vector": [], **EMPTY}, InvalidInput, "holds no vectors"),
+    "no label column": (lambda x: drop(parquet_of(x), "kind"), InvalidInput, "has no column 'kind'"),
+    "no label": (lambda x: {**parquet_of(x), "kind": [None, *CLASS[1:]]}, InvalidInput, "'class' .* no value in some"),
+    "fractions": (lambda x: {**parquet_of(x), "kind": x[:, 0]}, InvalidInput, "'class' of .* is of type float"),
+    "too large": (
+        lambda x: {**parquet_of(x), "kind": pa.array([2**63] * N, pa.uint64())}, InvalidInput, "'class' of .* is of type uint64",
+    ),
+    "categories": (lambda x: {**parquet_of(x), "kind": pa.array([1.5] * N).dictionary_encode()}, InvalidInput, "is of type double"),
+}  # fmt: skip
+
+
+def drop(columns, name):
+    return {n: c for n, c in columns.items() if n != name}
 
 
 def parquet_of(x):
@@ -381,8 +394,31 @@ def test_files_that_can_be_no_gallery_are_told_in_one_line(shelf, tmp_path, x, m
     made, error, said = BAD_FILES[mistake]
     pq.write_table(pa.table(made(x)), tmp_path / "v.parquet")
     with pytest.raises(error, match=said) as found:
-        shelf.attach("files", version="m/1", kind="parquet", where=str(tmp_path / "v.parquet"))
+        shelf.attach(
+            "files", version="m/1", kind="parquet", where=str(tmp_path / "v.parquet"), labels={"class": "kind"}
+        )
     assert "\n" not in str(found.value) and shelf.galleries() == []
+
+
+@pytest.mark.parametrize("column", ["id", "kind"])
+def test_files_whose_columns_are_of_two_types(shelf, tmp_path, x, column):
+    for name, start, type in (("a", 0, pa.string()), ("b", 30, pa.large_string())):
+        table = {n: c[start : start + 30] for n, c in parquet_of(x).items()}
+        pq.write_table(pa.table({**table, column: pa.array(table[column], type)}), tmp_path / f"{name}.parquet")
+    with pytest.raises(
+        InvalidInput, match=rf"column '{column}' of .* is of type string in one file and of large_string"
+    ):
+        shelf.attach("files", version="m/1", kind="parquet", where=str(tmp_path), labels={"class": "kind"})
+    assert shelf.galleries() == []
+
+
+def test_labels_of_files_may_be_categories(shelf, tmp_path, x):
+    for name, start in (("a", 0), ("b", 30)):
+        table = {n: c[start : start + 30] for n, c in parquet_of(x).items()}
+        kinds = pa.array(table["kind"][::-1]).dictionary_encode()
+        pq.write_table(pa.table({**table, "kind": kinds}), tmp_path / f"{name}.parquet", row_group_size=11)
+    shelf.attach("files", version="m/1", kind="parquet", where=str(tmp_path), labels={"class": "kind"})
+    assert shelf.item("files", IDS[31]).labels == {"class": CLASS[58]}
 
 
 def test_a_faiss_index_is_held_to_its_digest_and_metric(shelf, tmp_path, x, turn):
