@@ -78,7 +78,7 @@ class PgvectorBackend(Attached):
                 raise InvalidInput(
                     f"{self.at.name} has {unnamed} rows with a vector and no id: give them ids, or remove them"
                 )
-            if wrong := table_problem(connection, table, self.at.name):
+            if wrong := table_problem(connection, table, self.writer, self.at.name):
                 raise wrong
             return Seen(int(count), table.id_type, table.facts)
 

@@ -190,6 +190,14 @@ MISTAKES = {
         {}, "ALTER TABLE items DROP CONSTRAINT items_pkey; ALTER TABLE items ALTER id DROP NOT NULL; "
         "UPDATE items SET id = NULL WHERE id = 'item 01'", InvalidInput, "1 rows with a vector and no id",
     ),
+    "widths": (
+        {}, "DROP INDEX items_embedding_idx; ALTER TABLE items ALTER embedding TYPE vector; "
+        "UPDATE items SET embedding = '[1,2]' WHERE id = 'item 07'", DimensionMismatch, "'item 07' in .* not the 4 dimensions",
+    ),
+    "widths of halves": (
+        {}, "DROP INDEX items_embedding_idx; ALTER TABLE items ALTER embedding TYPE halfvec; "
+        "UPDATE items SET embedding = '[1,2]' WHERE id = 'item 07'", DimensionMismatch, "'item 07' in .* not the 4 dimensions",
+    ),
     "zeros": ({}, "UPDATE items SET embedding = '[0,0,0,0]' WHERE id = 'item 07'", BadVector, "'item 07' in .* zeros"),
     "no label": ({}, "UPDATE items SET class = NULL WHERE id = 'item 09'", InvalidInput, "'item 09' of .* no label"),
     "empty id": ({}, "UPDATE items SET id = '' WHERE id = 'item 09'", InvalidInput, "has the id ''"),
