@@ -36,7 +36,8 @@ def listed(
     found: list[pa.Array] = []
     looked = 0
     while part <= len(members.attached) and sum(map(len, found)) < limit and looked < _LOOKED_AT:
-        step = min(_AT_ONCE, limit - sum(map(len, found))) if not label else _AT_ONCE
+        # Where most are of an earlier part, each step is as long as all before it.
+        step = _AT_ONCE if label else min(_AT_ONCE, max(limit - sum(map(len, found)), looked))
         ids = _part(members, part, row, last, step)
         if not len(ids):
             part, row, last = part + 1, 0, kind()
