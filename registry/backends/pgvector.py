@@ -9,14 +9,13 @@ import time
 from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
-from uuid import UUID
 
 import numpy as np
 import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from registry.backends.attached import Attached, Seen, label_column
+from registry.backends.attached import Attached, Seen, is_uuid, label_column
 from registry.backends.base import BLOCK_ROWS, Capability
 from registry.backends.nearest import Distance, Nearest
 from registry.backends.postgres import Pool
@@ -171,11 +170,4 @@ class PgvectorBackend(Attached):
         """Ids as keys of the table, so many at once; what can be no key of it is left out."""
         for start in range(0, len(ids), _IDS_AT_ONCE):
             some = ids.slice(start, _IDS_AT_ONCE).to_pylist()
-            yield [id for id in some if _is_uuid(id)] if self.table.id_sql == "uuid" else some
-
-
-def _is_uuid(id: str) -> bool:
-    try:
-        return str(UUID(id)) == id
-    except ValueError:
-        return False
+            yield [id for id in some if is_uuid(id)] if self.table.id_sql == "uuid" else some

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import faiss
 import numpy as np
@@ -19,7 +20,7 @@ from registry.backends.attached import Writer
 from registry.backends.engines import Engines
 from registry.backends.opening import attached
 from registry.batches import Target, checked
-from registry.errors import DimensionMismatch
+from registry.errors import CorruptFile, DimensionMismatch, InvalidInput, Unavailable
 from registry.gallery import Dataset, OpenDatasets
 
 
@@ -288,12 +289,12 @@ def test_qdrant(engines):
 def test_milvus(tmp_path, engines):
     pymilvus = pytest.importorskip("pymilvus")
     where = str(tmp_path / "milvus.db")
+    client = engines.get(("milvus", where), lambda: pymilvus.MilvusClient(where))
     metrics = {"cosine": "COSINE", "dot": "IP", "l2": "L2"}
 
     def make(ids, vectors, metric, labels):
         name = f"c{uuid.uuid4().hex}"
         at = attachment("milvus", where, table=name, id="key", labels={"class": "kind"})
-        client = attached("g", Writer("m/1", 8, metric, False), "", at, engines).client
         schema = client.create_schema()
         strings = ids.type == pa.string()
         schema.add_field(
@@ -312,6 +313,54 @@ def test_milvus(tmp_path, engines):
 
     conformance.check(make, metrics=["dot"], strings=[True])
     conformance.check(make, metrics=["l2"], strings=[False])
+
+
+def test_a_qdrant_request_names_few_ids(engines, monkeypatch):
+    qdrant = pytest.importorskip("qdrant_client")
+    models, where = qdrant.models, "http://qdrant.invalid:6333"
+    client = engines.get(("qdrant", where), lambda: qdrant.QdrantClient(":memory:"))
+    client.create_collection("c", models.VectorParams(size=8, distance=models.Distance.EUCLID))
+    ids, vectors, labels = conformance.rows_of(False)
+    points = zip(ids.to_pylist(), vectors.tolist(), labels, strict=True)
+    client.upsert("c", [models.PointStruct(id=i, vector=x, payload={"kind": label}) for i, x, label in points])
+    backend = opened(engines, "l2", attachment("qdrant", where, table="c", labels={"class": "kind"}))
+    wanted = backend.search(vectors[:20], 5, metric="l2", without=ids.slice(0, 40))
+    asked, batch = [], client.query_batch_points
+    monkeypatch.setattr(client, "query_batch_points", lambda name, some: asked.append(len(some)) or batch(name, some))
+    for named, steps in ((1 << 18, [20]), (200, [4] * 5), (30, [])):
+        monkeypatch.setattr("registry.backends.collection.NAMED", named)
+        monkeypatch.setattr("registry.backends.qdrant.NAMED", named)
+        asked.clear()
+        found = backend.search(vectors[:20], 5, metric="l2", without=ids.slice(0, 40))
+        assert asked == steps and np.array_equal(found[0], wanted[0]) and np.allclose(found[1], wanted[1], rtol=1e-3)
+    client.set_payload("c", {"kind": 7}, points=[int(ids[3].as_py())])
+    with pytest.raises(InvalidInput, match="'class' of qdrant c is of many types"):
+        backend.look()
+
+
+def test_milvus_is_not_made_and_says_when_it_refuses(tmp_path, engines):
+    pytest.importorskip("pymilvus")
+    import grpc
+
+    at = attachment("milvus", str(tmp_path / "typo.db"), table="c")
+    with pytest.raises(CorruptFile, match=r"there is no file .*typo\.db"):
+        opened(engines, "l2", at)
+    assert list(tmp_path.iterdir()) == []
+
+    class Refuses(grpc.GenericRpcHandler):
+        def service(self, details):
+            return grpc.unary_unary_rpc_method_handler(
+                lambda _, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you")
+            )
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Refuses()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with pytest.raises(Unavailable, match="refused the credentials: put its key into SAMESPACE_MILVUS_KEY"):
+            opened(engines, "l2", attachment("milvus", f"http://127.0.0.1:{port}", table="c"))
+    finally:
+        server.stop(None)
 
 
 def test_the_suite_finds_what_does_not_hold(tmp_path):
