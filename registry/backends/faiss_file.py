@@ -64,7 +64,9 @@ class FaissBackend(AttachedFiles):
         path = self.at.where
         found = self.engines.get(("faiss", path), self._parsed, state=tuple(self.states[path]))
         if found.index.d != self.writer.dim:
-            raise DimensionMismatch(f"{path} has {found.index.d} dimensions, {self.version} has {self.writer.dim}")
+            raise DimensionMismatch(
+                f"{self.at.name} has {found.index.d} dimensions, {self.version} has {self.writer.dim}"
+            )
         return found
 
     def _parsed(self) -> _Opened:
@@ -76,7 +78,9 @@ class FaissBackend(AttachedFiles):
             try:
                 index = faiss.read_index(str(path))
             except RuntimeError as error:
-                raise CorruptFile(f"{path} is no index that FAISS reads: write it with faiss.write_index") from error
+                raise CorruptFile(
+                    f"{path.name} is no index that FAISS reads: write it with faiss.write_index"
+                ) from error
         numbers = numbers_of(index)
         order = None if np.array_equal(numbers, np.arange(len(numbers))) else np.argsort(numbers, kind="stable")
         return _Opened(index, numbers, order, digest, reads(index))
@@ -84,14 +88,14 @@ class FaissBackend(AttachedFiles):
     def look(self) -> Seen:
         """The ids, the metric, and the vectors if they can be read."""
         index = self.opened.index
-        sign(index, self.writer.metric, self.writer.normalized, self.at.where)
+        sign(index, self.writer.metric, self.writer.normalized, self.at.name)
         found = super().look()
         self._check_lengths()
         return Seen(found.rows, found.id_type, {**found.facts, "sha256": self.opened.digest})
 
     def found_type(self) -> str:
         """That of the file of ids; an index's own are whole numbers."""
-        return type_of(self._ids.type, self.at.where)
+        return type_of(self._ids.type, self.at.name)
 
     def ids(self) -> pa.Array:
         """In the order of the index's rows."""
@@ -109,7 +113,7 @@ class FaissBackend(AttachedFiles):
         lengths = np.ones(1) if some is None else np.linalg.norm(some.astype(np.float64), axis=1)
         if not (self.writer.normalized if some is None else np.abs(lengths - 1).max() < _UNEVEN):
             raise InvalidInput(
-                f"{self.version} is compared by cosine, and {self.at.where} holds vectors of other lengths than 1, whose "
+                f"{self.version} is compared by cosine, and {self.at.name} holds vectors of other lengths than 1, whose "
                 "inner products are none: normalise them before they are indexed, or register a version with metric dot"
             )
 
@@ -123,7 +127,7 @@ class FaissBackend(AttachedFiles):
         found, numbers = ids_in(Path(self.at.ids)), self.opened.numbers
         if len(found) != len(numbers) or not np.array_equal(numbers, np.arange(len(numbers))):
             raise InvalidInput(
-                f"{self.at.ids} holds {len(found)} ids for an index of {len(numbers)} rows, which it numbers from "
+                f"{Path(self.at.ids).name} holds {len(found)} ids for an index of {len(numbers)} rows, which it numbers from "
                 f"{numbers.min(initial=0)} to {numbers.max(initial=0)}: give one id for each row, of an index without its own"
             )
         return found
@@ -139,7 +143,7 @@ class FaissBackend(AttachedFiles):
         opened = self.opened
         if not opened.reads:
             raise InvalidInput(
-                f"the FAISS index {self.at.where} cannot give its vectors back: it is searched by versions that are mapped "
+                f"the index of {self.at.name} cannot give its vectors back: it is searched by versions that are mapped "
                 f"into {self.version}; for all else append the vectors to a gallery"
             )
         found = given_back(opened.index, opened.numbers, np.asarray(places, dtype=np.int64))
@@ -150,7 +154,7 @@ class FaissBackend(AttachedFiles):
     ) -> tuple[Array, Array]:
         """By the index; where it cannot leave items out itself, by asking for more."""
         opened = self.opened
-        turned = sign(opened.index, metric, self.writer.normalized, self.at.where)
+        turned = sign(opened.index, metric, self.writer.normalized, self.at.name)
         rows = np.ascontiguousarray(normalize(queries) if metric == "cosine" else queries, dtype=np.float32)
         selector = None
         if among is not None or (without is not None and len(without)):

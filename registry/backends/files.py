@@ -64,11 +64,11 @@ class AttachedFiles(Attached):
         self.id_type = self.found_type()
         ids = self.ids()
         if not len(ids):
-            raise InvalidInput(f"{self.at.where} holds no vectors: name a place that does")
+            raise InvalidInput(f"{self.at.name} holds no vectors: name a place that does")
         self.refuse_twice(self.named(ids))
         rows = sum(len(block) for block, _ in self.blocks()) if "read" in self.capabilities else len(ids)
         if rows != len(ids):
-            raise InvalidInput(f"{self.at.where} holds {len(ids)} ids for {rows} vectors: give one id for each")
+            raise InvalidInput(f"{self.at.name} holds {len(ids)} ids for {rows} vectors: give one id for each")
         return Seen(rows, self.id_type, {"files": states})
 
     def count(self) -> int:
@@ -82,17 +82,17 @@ class AttachedFiles(Attached):
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what the system, NumPy or Arrow says of a file into a line of ours."""
+    """Turn what the system, NumPy or Arrow says of a file into a line of ours, without the path to it, which is for admins."""
     try:
         yield
     except SamespaceError:
         raise
     except OSError as error:
-        why = error.strerror or str(error).splitlines()[0][:200]
-        raise CorruptFile(f"{path} cannot be read, {why}: check the path, or detach it if it is gone") from error
+        why = error.strerror or str(error).splitlines()[0].replace(str(path), path.name)[:200]
+        raise CorruptFile(f"{path.name} cannot be read, {why}: check the path, or detach it if it is gone") from error
     except (ValueError, TypeError, EOFError, pa.ArrowException) as error:
-        first = (str(error).splitlines() or ["no reason given"])[0][:200]
-        raise CorruptFile(f"{path} is not what it should be, {first}: put it back, or detach it") from error
+        first = (str(error).splitlines() or ["no reason given"])[0].replace(str(path), path.name)[:200]
+        raise CorruptFile(f"{path.name} is not what it should be, {first}: put it back, or detach it") from error
 
 
 def ids_in(path: Path) -> pa.Array:
@@ -102,7 +102,7 @@ def ids_in(path: Path) -> pa.Array:
             return pa.array(path.read_text(encoding="utf-8").splitlines(), pa.string())
         found: Array = np.load(path, mmap_mode="r", allow_pickle=False)
         if found.ndim != 1 or found.dtype.kind not in "iuU":
-            raise InvalidInput(f"{path} holds {found.dtype} {found.shape}: ids are (n,) strings or whole numbers")
+            raise InvalidInput(f"{path.name} holds {found.dtype} {found.shape}: ids are (n,) strings or whole numbers")
         return pa.array(found.tolist() if found.dtype.kind == "U" else found.astype(np.int64))
 
 

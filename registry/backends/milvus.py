@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from grpc import RpcError, StatusCode
 from pymilvus import DataType, MilvusClient, MilvusException
+from pymilvus.client.types import Status
 
 from registry.backends.collection import Collection, Row
 from registry.errors import CorruptFile, DimensionMismatch, InvalidInput, Unavailable
@@ -39,7 +40,7 @@ class MilvusBackend(Collection):
 
     def _opened(self) -> Any:
         if "://" not in self.at.where and not Path(self.at.where).exists():  # the client would make one
-            raise CorruptFile(f"there is no file {self.at.where}: check the path, or detach it")
+            raise CorruptFile(f"there is no file {Path(self.at.where).name}: check the path, or detach it")
         return self.asked(lambda: MilvusClient(uri=self.at.where, token=os.environ.get(_KEY, ""), timeout=_TIMEOUT_S))
 
     def count(self) -> int:
@@ -66,9 +67,7 @@ class MilvusBackend(Collection):
     def checked(self) -> str:
         """Its columns, too."""
         if not self.asked(lambda: self.client.has_collection(self.collection)):
-            raise CorruptFile(
-                f"there is no collection {self.collection!r:.80} at {self.at.where}: check its name, or detach it"
-            )
+            raise CorruptFile(f"there is no {self.at.name}: check the name of the collection, or detach it")
         fields = {f["name"]: f for f in self.asked(lambda: self.client.describe_collection(self.collection))["fields"]}
         for column in (self._id, self._vector, *self.at.labels.values()):
             if column not in fields:
@@ -113,9 +112,11 @@ class MilvusBackend(Collection):
         for one in (error, error.__cause__):
             code = getattr(one, "code", None)
             if (code() if callable(code) else code) in _REFUSED:
-                return False, Unavailable(f"{self.at.where} refused the credentials: put its key into {_KEY}")
-        text = (str(getattr(error, "message", error)).splitlines() or ["no reason given"])[0][:160]
-        return True, Unavailable(f"{self.at.where} did not answer: {text}; check that it runs, then try again")
+                return False, Unavailable(f"{self.at.name} refused the credentials: put its key into {_KEY}")
+        code, text = getattr(error, "code", None), (str(getattr(error, "message", "")).splitlines() or [""])[0][:160]
+        if not isinstance(code, int) or code == Status.CONNECT_FAILED:  # the client, which names the address
+            return True, Unavailable(f"{self.at.name} cannot be reached: check that it runs, then try again")
+        return True, Unavailable(f"{self.at.name} did not answer: {text}; check that it runs, then try again")
 
     @property
     def _id(self) -> str:

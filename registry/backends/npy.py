@@ -35,9 +35,13 @@ class NpyBackend(AttachedFiles):
         with reading(path):
             found: Array = np.load(path, mmap_mode="r", allow_pickle=False)
             if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind != "f":
-                raise InvalidInput(f"{path} is no matrix (n, d) of floating-point numbers: write it with numpy.save")
+                raise InvalidInput(
+                    f"{path.name} is no matrix (n, d) of floating-point numbers: write it with numpy.save"
+                )
         if found.shape[1] != self.writer.dim:
-            raise DimensionMismatch(f"{path} has {found.shape[1]} dimensions, {self.version} has {self.writer.dim}")
+            raise DimensionMismatch(
+                f"{path.name} has {found.shape[1]} dimensions, {self.version} has {self.writer.dim}"
+            )
         return found
 
     @cached_property
@@ -45,12 +49,14 @@ class NpyBackend(AttachedFiles):
         _, *ids = self.files()
         found = ids_in(ids[0]) if ids else pa.array(np.arange(len(self._matrix)))
         if len(found) != len(self._matrix):
-            raise InvalidInput(f"{ids[0]} holds {len(found)} ids for {len(self._matrix)} vectors: give one for each")
+            raise InvalidInput(
+                f"{ids[0].name} holds {len(found)} ids for {len(self._matrix)} vectors: give one for each"
+            )
         return found
 
     def found_type(self) -> str:
         """That of the file of ids; row numbers are whole."""
-        return type_of(self._ids.type, self.at.where)
+        return type_of(self._ids.type, self.at.name)
 
     def ids(self) -> pa.Array:
         """In the order of the rows."""

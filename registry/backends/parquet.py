@@ -31,7 +31,7 @@ class ParquetBackend(AttachedFiles):
             return [where]
         found = [path for path in sorted(where.iterdir()) if path.suffix in (".parquet", ".pq")]
         if not found:
-            raise InvalidInput(f"{where} holds no .parquet file: name a folder that does, or one file")
+            raise InvalidInput(f"{where.name} holds no .parquet file: name a folder that does, or one file")
         return found
 
     def look(self) -> Seen:
@@ -109,7 +109,7 @@ class ParquetBackend(AttachedFiles):
 
     def _column(self, schema: pa.Schema, name: str) -> str:
         if name not in schema.names:
-            raise InvalidInput(f"{self.at.where} has no column {name!r:.80}: it has {', '.join(schema.names)[:200]}")
+            raise InvalidInput(f"{self.at.name} has no column {name!r:.80}: it has {', '.join(schema.names)[:200]}")
         return name
 
     def _matrix(self, column: pa.Array) -> Array:
@@ -118,18 +118,16 @@ class ParquetBackend(AttachedFiles):
         lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
         if not lists or not pa.types.is_floating(kind.value_type):
             raise InvalidInput(
-                f"column {self.at.vector!r} of {self.at.where} is of type {kind}: vectors are lists of floats"
+                f"column {self.at.vector!r} of {self.at.name} is of type {kind}: vectors are lists of floats"
             )
         values = column.flatten()
         if column.null_count or values.null_count:
-            raise InvalidInput(
-                f"column {self.at.vector!r} of {self.at.where} has rows without a vector: leave them out"
-            )
+            raise InvalidInput(f"column {self.at.vector!r} of {self.at.name} has rows without a vector: leave them out")
         if not pa.types.is_fixed_size_list(kind):
             lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False))
             if len(lengths) > 1:
                 raise InvalidInput(
-                    f"column {self.at.vector!r} of {self.at.where} has vectors of {lengths[0]} and of {lengths[-1]} numbers: "
+                    f"column {self.at.vector!r} of {self.at.name} has vectors of {lengths[0]} and of {lengths[-1]} numbers: "
                     "they have one width"
                 )
         rows: Array = values.to_numpy(zero_copy_only=False).reshape(len(column), -1)

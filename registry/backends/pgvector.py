@@ -54,7 +54,7 @@ class PgvectorBackend(Attached):
         key = (self.writer, self.at.table, self.at.id, self.at.vector, tuple(self.at.labels.items()))
         if (before := told.get(key)) is not None and time.monotonic() - before[0] < _TOLD_S:
             return before[1]
-        found = self.pool.ask(lambda connection: table_of(connection, self.at, self.writer))
+        found = self.pool.ask(lambda connection: table_of(connection, self.at, self.writer), self.at.name)
         told[key] = time.monotonic(), found
         return found
 
@@ -82,7 +82,7 @@ class PgvectorBackend(Attached):
             return Seen(int(count), table.id_type, table.facts)
 
         self.id_type = table.id_type
-        return self.pool.ask(looked, timeout_ms=_LOOK_MS)
+        return self.pool.ask(looked, self.at.name, timeout_ms=_LOOK_MS)
 
     def count(self) -> int:
         """Counted now."""
@@ -144,13 +144,13 @@ class PgvectorBackend(Attached):
         excluded = None if without is None or not len(without) else [k for some in self._keys(without) for k in some]
         chosen = None if among is None else [key for some in self._keys(among) for key in some]
         nearest = Nearest(distance, k, excluded, chosen)
-        return self.pool.ask(lambda connection: nearest.search(connection, queries), settings=nearest.settings)
+        return self.pool.ask(lambda c: nearest.search(c, queries), self.at.name, settings=nearest.settings)
 
     def _fetched(self, statement: sql.Composed, given: dict[str, Any] | None = None) -> list[Any]:
-        return self.pool.ask(lambda c: c.cursor().execute(statement, given, binary=True).fetchall())
+        return self.pool.ask(lambda c: c.cursor().execute(statement, given, binary=True).fetchall(), self.at.name)
 
     def _streamed(self, statement: sql.Composed, rows: int) -> Iterator[list[Any]]:
-        with self.pool.transaction() as connection, connection.cursor(name="samespace") as cursor:
+        with self.pool.transaction(self.at.name) as connection, connection.cursor(name="samespace") as cursor:
             cursor.itersize = rows
             cursor.execute(statement, binary=True)
             while found := cursor.fetchmany(rows):

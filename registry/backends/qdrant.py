@@ -69,9 +69,7 @@ class QdrantBackend(Collection):
     def checked(self) -> str:
         """A vector with a name is chosen by it, one without by none."""
         if not self.asked(lambda: self.client.collection_exists(self.collection)):
-            raise CorruptFile(
-                f"there is no collection {self.collection!r:.80} at {self.at.where}: check its name, or detach it"
-            )
+            raise CorruptFile(f"there is no {self.at.name}: check the name of the collection, or detach it")
         given = self.asked(lambda: self.client.get_collection(self.collection)).config.params.vectors
         params = given.get(self.at.vector or "") if isinstance(given, dict) else None if self.at.vector else given
         if not isinstance(params, models.VectorParams):
@@ -129,12 +127,12 @@ class QdrantBackend(Collection):
     def said(self, error: Exception) -> tuple[bool, Unavailable]:
         """By its class and its status."""
         if isinstance(error, ResponseHandlingException):
-            return True, Unavailable(f"{self.at.where} cannot be reached: check that it runs, then try again")
+            return True, Unavailable(f"{self.at.name} cannot be reached: check that it runs, then try again")
         if not isinstance(error, UnexpectedResponse):
-            return False, Unavailable(f"{self.at.where} did not answer as it should: {type(error).__name__}")
+            return False, Unavailable(f"{self.at.name} did not answer as it should: {type(error).__name__}")
         if error.status_code in (401, 403):
-            return False, Unavailable(f"{self.at.where} refused the credentials: put its key into {_KEY}")
-        return False, Unavailable(f"{self.at.where} answered {error.status_code}: {error.reason_phrase}")
+            return False, Unavailable(f"{self.at.name} refused the credentials: put its key into {_KEY}")
+        return False, Unavailable(f"{self.at.name} answered {error.status_code}: {error.reason_phrase}")
 
     def _vectors(self, wanted: bool) -> bool | list[str]:
         return wanted and ([self.at.vector] if self.at.vector else True)

@@ -165,7 +165,7 @@ def table_of(connection: psycopg.Connection[Any], at: Attachment, writer: Writer
     name = quoted(at).as_string(connection)
     found = {n: (t, mod, schema) for n, t, mod, schema in connection.execute(_COLUMNS, [name])}
     if not found:
-        raise CorruptFile(f"there is no table {at.table!r:.120} at {at.where}: check its name, or detach it")
+        raise CorruptFile(f"there is no table {at.table!r:.120}: check its name, or detach it")
     for column in (at.id, at.vector, *at.labels.values()):
         if column not in found:
             raise CorruptFile(
