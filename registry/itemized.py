@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from registry.backends import Backend
 from registry.backends.base import chosen
 from registry.errors import CorruptFile, InvalidInput
 from registry.members import Members
@@ -71,14 +70,10 @@ def _fitting(members: Members, part: int, ids: pa.Array, label: Mapping[str, str
     """Which (m,) of `ids` are of this part first, and have these labels; 3 and "3" are one value."""
     fits = np.ones(len(ids), dtype=bool)
     for before in members.attached[:part]:
-        kept = chosen(ids, without=_known(before, ids), among=None)
+        kept = chosen(ids, without=before.known(ids), among=None)
         fits &= True if kept is None else kept
     if label:
         found = members.labels(ids, list(label))
         for name, value in label.items():
             fits &= pc.equal(found[name].cast(pa.string()), str(value)).to_numpy(zero_copy_only=False)
     return fits
-
-
-def _known(backend: Backend, ids: pa.Array) -> pa.Array:
-    return backend.known(ids)

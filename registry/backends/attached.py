@@ -49,14 +49,13 @@ class Attached(Backend):
 
     def __init__(
         self, gallery: str, writer: Writer, id_type: str, at: Attachment, engines: Engines, *,
-        seen: Mapping[str, Any] | None = None, look: int = 0,
+        seen: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(gallery, writer.ref, id_type)
         self.writer = writer
         self.at = at
         self.engines = engines
         self.seen = seen or {}
-        self.looks = look
 
     @abstractmethod
     def look(self) -> Seen:

@@ -30,7 +30,7 @@ Row = tuple[Any, Any, Mapping[str, Any]]
 class Collection(Attached):
     """A collection, by the few questions that its client answers; these fail by `errors`, and give `most` hits at once."""
 
-    capabilities: frozenset[Capability] = frozenset({"read", "search", "filter", "labels"})
+    capabilities: frozenset[Capability] = frozenset({"read", "search", "labels"})
     errors: ClassVar[tuple[type[Exception], ...]]
     most: ClassVar[int]
 

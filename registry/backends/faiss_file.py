@@ -28,7 +28,7 @@ from registry.vectors import Array, Metric, normalize
 __all__ = ["FaissBackend"]
 
 faiss: Any = _faiss  # its stubs lack half of it
-_CAN: frozenset[Capability] = frozenset({"search", "filter"})
+_CAN: frozenset[Capability] = frozenset({"search"})
 _SAMPLE, _UNEVEN = 256, 0.05  # rows that are looked at, and how far a compressed vector's length may be from 1
 
 

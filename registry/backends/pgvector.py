@@ -34,7 +34,7 @@ _IDS_AT_ONCE = 100_000
 class PgvectorBackend(Attached):
     """Vectors in a table of PostgreSQL."""
 
-    capabilities: frozenset[Capability] = frozenset({"read", "search", "filter", "labels"})
+    capabilities: frozenset[Capability] = frozenset({"read", "search", "labels"})
     kind: ClassVar[str] = "pgvector"
 
     @property

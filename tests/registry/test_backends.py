@@ -141,10 +141,7 @@ def test_npy(tmp_path, engines, one_file):
     conformance.check(make)
 
 
-INDEXES = {
-    "flat": ("Flat", True), "hnsw": ("HNSW16", True), "ivf": ("IVF4,Flat", True), "rotated": ("RR8,Flat", True),
-    "sq": ("SQ8", False),
-}  # fmt: skip
+INDEXES = {"flat": "Flat", "hnsw": "HNSW16", "ivf": "IVF4,Flat", "rotated": "RR8,Flat"}
 
 
 def saved(folder, factory, ids, vectors, metric, own):
@@ -170,13 +167,11 @@ def saved(folder, factory, ids, vectors, metric, own):
     return attachment("faiss", str(path), ids=None if own else str(beside))
 
 
-@pytest.mark.parametrize("index", ["flat", "hnsw", "ivf", "rotated"])
+@pytest.mark.parametrize("index", INDEXES)
 def test_faiss(tmp_path, engines, index):
-    factory, _ = INDEXES[index]
-
     def make(ids, vectors, metric, labels):
         own = None if ids.type == pa.string() else "ivf" if index == "ivf" else "map"
-        return opened(engines, metric, saved(tmp_path, factory, ids, vectors, metric, own))
+        return opened(engines, metric, saved(tmp_path, INDEXES[index], ids, vectors, metric, own))
 
     conformance.check(make)
 
