@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from registry.backends.base import BLOCK_ROWS, Capability
 from registry.backends.nearest import Distance, Nearest
 from registry.backends.postgres import Pool
 from registry.backends.tables import VECTOR, Table, table_of, table_problem
+from registry.backends.tuning import sampled, tuned
 from registry.batches import id_type
 from registry.errors import InvalidInput
 from registry.vectors import Array, Metric
@@ -50,13 +52,17 @@ class PgvectorBackend(Attached):
     @cached_property
     def table(self) -> Table:
         """The table as its server's catalogue tells of it, asked again after some seconds."""
-        told: dict[Any, tuple[float, Table]] = self.engines.get((self.kind, self.at.where, "tables"), dict)
+        told = self._told
         key = (self.writer, self.at.table, self.at.id, self.at.vector, tuple(self.at.labels.items()))
         if (before := told.get(key)) is not None and time.monotonic() - before[0] < _TOLD_S:
             return before[1]
         found = self.pool.ask(lambda connection: table_of(connection, self.at, self.writer), self.at.name)
         told[key] = time.monotonic(), found
         return found
+
+    @property
+    def _told(self) -> dict[Any, tuple[float, Table]]:
+        return self.engines.get((self.kind, self.at.where, "tables"), dict)
 
     def check(self) -> None:
         """The table is there, with the columns and the types that were seen; its rows may change."""
@@ -66,7 +72,8 @@ class PgvectorBackend(Attached):
                 raise self.changed(f"column {name!r} is {now or 'gone'}, it was {was}")
 
     def look(self) -> Seen:
-        """In four statements that read the table once each, the last two only where no unique index answers them."""
+        """In a few statements that read the table once each; then its index is tuned, see `registry.backends.tuning`."""
+        self._told.clear()  # an index may be new
         table = self.table
 
         def looked(connection: psycopg.Connection[Any]) -> Seen:
@@ -82,7 +89,11 @@ class PgvectorBackend(Attached):
             return Seen(int(count), table.id_type, table.facts)
 
         self.id_type = table.id_type
-        return self.pool.ask(looked, self.at.name, timeout_ms=_LOOK_MS)
+        seen = self.pool.ask(looked, self.at.name, timeout_ms=_LOOK_MS)
+        ids = pa.array([row[0] for row in self._fetched(sampled(table))], id_type(self.id_type))
+        nearest = Nearest(Distance(table, self.writer.metric, self.id_type), 1, None, None)
+        effort = tuned(self.pool, self.at.name, nearest, ids, self.take(ids))
+        return seen if effort is None else replace(seen, facts={**seen.facts, "effort": asdict(effort)})
 
     def count(self) -> int:
         """Counted now."""
@@ -143,7 +154,8 @@ class PgvectorBackend(Attached):
         distance = Distance(self.table, metric, self.id_type)
         excluded = None if without is None or not len(without) else [k for some in self._keys(without) for k in some]
         chosen = None if among is None else [key for some in self._keys(among) for key in some]
-        nearest = Nearest(distance, k, excluded, chosen)
+        known = self.seen.get("effort")
+        nearest = Nearest(distance, k, excluded, chosen, {known["setting"]: known["value"]} if known else {})
         return self.pool.ask(lambda c: nearest.search(c, queries), self.at.name, settings=nearest.settings)
 
     def _fetched(self, statement: sql.Composed, given: dict[str, Any] | None = None) -> list[Any]:

@@ -74,6 +74,12 @@ class Table:
         return {"columns": dict(self.columns)}
 
     @property
+    def lists(self) -> int:
+        """How many lists an index of kind ivfflat has."""
+        options = (self.known.get("ivfflat") or "").split(",")
+        return int(dict(o.split("=") for o in options if o).get("lists", "100"))
+
+    @property
     def name(self) -> sql.Composable:
         """The table, quoted."""
         return quoted(self.at)

@@ -290,6 +290,77 @@ def test_the_tables_own_index_is_used_and_k_is_filled(shelf, shop, rows):
     assert "Index Scan using many_embedding_idx" in "\n".join(line for (line,) in explained)
 
 
+@pytest.fixture(scope="module")
+def poor(shop, rows):
+    """`poor`: 4,000 vectors of 24 dimensions, and (index type, options) -> its index, which finds little by default."""
+    where, connection = shop
+    vectors = rows(4000, 24)
+    connection.execute("CREATE TABLE poor (id int PRIMARY KEY, embedding vector(24))")
+    with connection.cursor().copy("COPY poor FROM STDIN") as copy:
+        for i, v in enumerate(vectors):
+            copy.write_row((i, str(v.tolist())))
+
+    def indexed(kind, options):
+        connection.execute("DROP INDEX IF EXISTS poor_index")
+        connection.execute(
+            f"CREATE INDEX poor_index ON poor USING {kind} (embedding vector_cosine_ops) WITH ({options})"
+        )
+        connection.execute("ANALYZE poor")
+        return {"kind": "pgvector", "where": where, "table": "poor"}
+
+    return vectors, indexed
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("kind", "options", "setting"),
+    [("hnsw", "m = 5, ef_construction = 10", "hnsw.ef_search"), ("ivfflat", "lists = 100", "ivfflat.probes")],
+)
+def test_a_tables_index_is_asked_with_the_effort_that_it_needs(lite, poor, kind, options, setting):
+    vectors, indexed = poor
+    lite.register_version("m", dim=24)
+    given = indexed(kind, options)
+    queries = np.random.default_rng(5).standard_normal((200, 24)).astype(np.float32)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    exact = np.argsort(-(queries @ unit.T), axis=1)[:, :10]
+
+    def found(name):
+        hits = lite.search(name, queries, version="m/1", k=10).ids
+        return np.mean([len(set(a) & set(b)) / 10 for a, b in zip(hits.tolist(), exact.tolist(), strict=True)])
+
+    effort = lite.attach("tuned", version="m/1", **given).segments[0].effort
+    assert effort.setting == setting and effort.recall >= 0.95 and effort.queries == 100
+    assert found("tuned") > 0.9
+    with lite.reading() as session:
+        from registry.services import galleries
+
+        backend = lite._home.stored(row := galleries.gallery(session, "tuned"), row.segments[0])
+    backend.seen = {**backend.seen, "effort": None}
+    plain = backend.search(queries, 10, metric="cosine")[0]
+    by_default = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(plain.tolist(), exact.tolist(), strict=True)])
+    assert by_default < 0.85, "what the test is worth"
+    assert lite.gallery("tuned").segments[0].effort == effort
+    page = create_app(lite).test_client().get("/galleries/tuned").text
+    assert (
+        f"by {setting} {effort.value} it finds {100 * effort.recall:.1f} % of the 10 nearest to 100 of its rows" in page
+    )
+    with serving(lite) as url, connect(url) as client:
+        assert client.gallery("tuned").segments[0].effort == effort
+
+
+@pytest.mark.postgres
+def test_without_an_index_nothing_is_tuned_and_without_time_little_is_compared(lite, shop, poor, monkeypatch):
+    _, indexed = poor
+    given = indexed("hnsw", "m = 4")
+    shop[1].execute("DROP INDEX poor_index")
+    lite.register_version("m", dim=24)
+    assert lite.attach("exact", version="m/1", **given).segments[0].effort is None
+    indexed("hnsw", "m = 16")
+    monkeypatch.setattr("registry.backends.tuning._EXACT_S", 0)
+    effort = lite.attach("exact", version="m/1", again=True).segments[0].effort
+    assert effort.recall >= 0.95 and effort.queries == 4
+
+
 @pytest.mark.postgres
 def test_an_engine_that_restarts_in_between_is_asked_again(shelf, shop, table, x):
     shelf.attach("shop", version="m/1", **table)
