@@ -316,7 +316,7 @@ def poor(shop, rows):
     ("kind", "options", "setting"),
     [("hnsw", "m = 5, ef_construction = 10", "hnsw.ef_search"), ("ivfflat", "lists = 100", "ivfflat.probes")],
 )
-def test_a_tables_index_is_asked_with_the_effort_that_it_needs(lite, poor, kind, options, setting):
+def test_a_tables_index_is_asked_with_the_effort_that_it_needs(lite, poor, samespace, kind, options, setting):
     vectors, indexed = poor
     lite.register_version("m", dim=24)
     given = indexed(kind, options)
@@ -340,6 +340,10 @@ def test_a_tables_index_is_asked_with_the_effort_that_it_needs(lite, poor, kind,
     by_default = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(plain.tolist(), exact.tolist(), strict=True)])
     assert by_default < 0.85, "what the test is worth"
     assert lite.gallery("tuned").segments[0].effort == effort
+    said = samespace("--home", lite.home, "gallery", "attach", "tuned", "--version", "m/1", "--again").stdout
+    assert (
+        f"by {setting} {effort.value} its index finds {effort.recall:.1%} of the 10 nearest to 100 of its rows" in said
+    )
     page = create_app(lite).test_client().get("/galleries/tuned").text
     assert (
         f"by {setting} {effort.value} it finds {100 * effort.recall:.1f} % of the 10 nearest to 100 of its rows" in page
