@@ -55,8 +55,8 @@ class Attachment:
 
     @property
     def name(self) -> str:
-        """For people: the table with its engine, or the path."""
-        return f"{self.kind} {self.table}" if self.table else self.where
+        """For all people: the table with its engine, or the file or folder without the path to it."""
+        return f"{self.kind} {self.table or Path(self.where).name}"
 
 
 def attachment(

@@ -49,6 +49,8 @@ def new_items(home: Home, row: GalleryRow, given: pa.Table) -> pa.Table:
     if not len(there):
         return given
     row.elsewhere -= len(there)
+    if not row.labels:
+        return given
     here = given.filter(elsewhere)
     stored = members.labels(here["id"].combine_chunks(), row.labels).add_column(0, "id", here["id"])
     refuse_other_labels(here, stored)

@@ -417,7 +417,8 @@ class Registry(Lists):
         """Make vectors of `version` a segment of a gallery where they already live: nothing is copied, nothing written.
 
         The gallery is created if there is none, a benchmark if there are `labels`. All rows are looked at once, as if they
-        were appended; the rows of an engine may change afterwards, files may not. See `docs/attach.md`.
+        were appended; the rows of an engine may change afterwards, files may not. How much effort the index of a table of
+        pgvector needs is measured, see `Effort`. See `docs/attach.md`.
 
         Args:
             gallery: the gallery's name.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -17,12 +17,15 @@ from registry.types import Embeddings
 
 __all__ = ["export"]
 
+_IDS_AT_ONCE = 4096  # of 512 characters, 8 MiB
+
 
 def export(blocks: Iterable[Embeddings], target: Path) -> int:
     """Write blocks to `target`, whole or not at all; returns the number of rows.
 
     A name that ends in .parquet is a file with the columns id and vector, FixedSizeList<float32>[d]; any other is a folder
-    with vectors.npy (n, d) float32 and ids.npy (n,), int64 or strings.
+    with vectors.npy (n, d) float32 and ids.npy (n,), int64 or strings, of which each takes as much room as the longest,
+    four bytes for a character: long ids are better kept in Parquet. Of the ids all are held in memory, of the vectors a block.
 
     Raises:
         AlreadyExists: there is something at `target`.
@@ -75,7 +78,7 @@ def _parquet(blocks: Iterable[Embeddings], file: Path) -> int:
 
 
 def _npy(blocks: Iterable[Embeddings], folder: Path) -> int:
-    """Vectors go straight to their file, whose header is written anew at the end; ids are few bytes, and wait."""
+    """Vectors go straight to their file, whose header is written anew at the end; ids wait until the longest is known."""
     folder.mkdir()
     ids: list[np.ndarray] = []
     dim = 0
@@ -83,19 +86,29 @@ def _npy(blocks: Iterable[Embeddings], folder: Path) -> int:
         for block in blocks:
             if not ids:
                 dim = block.vectors.shape[1]
-                _header(file, 0, dim)
+                _header(file, "<f4", 0, dim)
             file.write(np.ascontiguousarray(block.vectors, dtype="<f4").data)
             ids.append(block.ids)
         rows = sum(map(len, ids))
         if ids:
             file.seek(0)
-            _header(file, rows, dim)
+            _header(file, "<f4", rows, dim)
     if ids:
-        whole = np.concatenate(ids)
-        np.save(folder / "ids.npy", whole.astype(str) if whole.dtype == object else whole, allow_pickle=False)
+        _ids(ids, rows, folder / "ids.npy")
     return rows
 
 
-def _header(file: BinaryIO, rows: int, dim: int) -> None:
+def _ids(blocks: Sequence[np.ndarray], rows: int, path: Path) -> None:
+    """A block at a time, since one long id makes each take as much."""
+    longest = max((len(id) for block in blocks if block.dtype == object for id in block), default=0)
+    kind = f"<U{longest}" if longest else "<i8"
+    with path.open("wb") as file:
+        _header(file, kind, rows)
+        for block in blocks:
+            for start in range(0, len(block), _IDS_AT_ONCE):
+                file.write(block[start : start + _IDS_AT_ONCE].astype(kind).tobytes())
+
+
+def _header(file: BinaryIO, kind: str, *shape: int) -> None:
     """NumPy leaves room in it for a number of rows that grows."""
-    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)})
+    np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})

@@ -102,7 +102,7 @@ class Home:
         if segment.backend is not None:
             return attached(
                 row.name, writer_of(segment.version), row.id_type, told(segment.backend), self.engines,
-                seen=segment.backend["seen"], look=segment.lance_version,
+                seen=segment.backend["seen"],
             )  # fmt: skip
         dataset = self.segment(row.name, version)
         return LanceBackend(row.name, version, row.id_type, dataset, segment.lance_version, segment.rows)

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from registry.backends import Backend
 from registry.backends.base import chosen
 from registry.errors import CorruptFile, InvalidInput
 from registry.members import Members
@@ -36,7 +35,8 @@ def listed(
     found: list[pa.Array] = []
     looked = 0
     while part <= len(members.attached) and sum(map(len, found)) < limit and looked < _LOOKED_AT:
-        step = min(_AT_ONCE, limit - sum(map(len, found))) if not label else _AT_ONCE
+        # Where most are of an earlier part, each step is as long as all before it.
+        step = _AT_ONCE if label else min(_AT_ONCE, max(limit - sum(map(len, found)), looked))
         ids = _part(members, part, row, last, step)
         if not len(ids):
             part, row, last = part + 1, 0, kind()
@@ -70,14 +70,10 @@ def _fitting(members: Members, part: int, ids: pa.Array, label: Mapping[str, str
     """Which (m,) of `ids` are of this part first, and have these labels; 3 and "3" are one value."""
     fits = np.ones(len(ids), dtype=bool)
     for before in members.attached[:part]:
-        kept = chosen(ids, without=_known(before, ids), among=None)
+        kept = chosen(ids, without=before.known(ids), among=None)
         fits &= True if kept is None else kept
     if label:
         found = members.labels(ids, list(label))
         for name, value in label.items():
             fits &= pc.equal(found[name].cast(pa.string()), str(value)).to_numpy(zero_copy_only=False)
     return fits
-
-
-def _known(backend: Backend, ids: pa.Array) -> pa.Array:
-    return backend.known(ids)

@@ -15,7 +15,7 @@ from registry.gallery import Dataset
 from registry.home import Home
 from registry.tables import GalleryRow
 
-__all__ = ["Members", "members_of", "others"]
+__all__ = ["Members", "held_in", "members_of", "others"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +50,14 @@ class Members:
         parts = [backend.known(ids) for backend in self.attached if len(ids)]
         return pa.concat_arrays(parts).unique() if parts else ids.slice(0, 0)
 
-    def alone(self) -> int:
-        """How many items attached segments alone hold."""
-        if not self.attached:
-            return 0
-        ids = pa.concat_arrays([backend.ids() for backend in self.attached]).unique()
-        return len(others(ids, self.dataset.column("id", self.state)) if self.state else ids)
+    def alone(self, held: pa.Array) -> int:
+        """How many of the items `held` by attached segments they alone hold; nothing attached is asked."""
+        return len(others(held, self.dataset.column("id", self.state)) if self.state and len(held) else held)
 
     def labels(self, ids: pa.Array, columns: Sequence[str]) -> pa.Table:
         """The label `columns` of `ids` (m,), in that order. NotFound for an id that is no item."""
+        if not columns:
+            return pa.table({"id": ids}).select([])
         if not self.attached:
             return self.dataset.take(ids, self.state, list(columns)).select(list(columns))
         left, found = ids.unique(), []
@@ -82,6 +81,11 @@ def members_of(home: Home, row: GalleryRow) -> Members:
     """The items of a gallery as it is now."""
     attached = tuple(home.stored(row, s) for s in row.segments if s.backend is not None)
     return Members(row.name, row.id_type, home.items(row.name), row.items_version, attached)
+
+
+def held_in(attached: Sequence[Backend]) -> pa.Array:
+    """The ids of all items that attached segments hold, each once."""
+    return pa.concat_arrays([backend.ids() for backend in attached]).unique()
 
 
 def others(ids: pa.Array, those: pa.Array) -> pa.Array:

@@ -129,11 +129,25 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
+class Effort:
+    """How much the index of an attached table does for each search at least: `setting`, of pgvector, is set to `value`.
+
+    `recall` is the share, from 0 to 1, of the 10 nearest that it then finds, measured with `queries` of the table's rows.
+    """
+
+    setting: str
+    value: int
+    recall: float
+    queries: int
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """The vectors that one version wrote into a gallery, at the state that the registry acknowledges.
 
     `backend` is what keeps them: `lance` is samespace itself; anything else had them before, at `where`, and `lance_version`
-    and `rows` are then of the last look at them. `capabilities` are what it does itself, see `registry.backends`.
+    and `rows` are then of the last look at them. `capabilities` are what it does itself, see `registry.backends`; `effort` is
+    what its index was found to need, if it has one that can be told.
     """
 
     version: str
@@ -142,6 +156,7 @@ class Segment:
     backend: str = "lance"
     where: str | None = None
     capabilities: tuple[str, ...] = ()
+    effort: Effort | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from registry.batches import id_column
 from registry.errors import BadVector, CorruptFile, DimensionMismatch, DuplicateId, InvalidInput, SamespaceError
 from registry.vectors import Array, Metric, as_rows, check_finite
 
-__all__ = ["Attached", "Seen", "Writer", "label_column"]
+__all__ = ["Attached", "Seen", "Writer", "is_uuid", "label_column"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,13 @@ class Attached(Backend):
 
     def __init__(
         self, gallery: str, writer: Writer, id_type: str, at: Attachment, engines: Engines, *,
-        seen: Mapping[str, Any] | None = None, look: int = 0,
+        seen: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(gallery, writer.ref, id_type)
         self.writer = writer
         self.at = at
         self.engines = engines
         self.seen = seen or {}
-        self.looks = look
 
     @abstractmethod
     def look(self) -> Seen:
@@ -112,12 +112,27 @@ class Attached(Backend):
 
 def label_column(name: str, values: Sequence[Any] | pa.Array | pa.ChunkedArray, of: str) -> pa.Array:
     """Labels as they are stored: strings or int64, none of them missing. InvalidInput names the column and where it is."""
-    column = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values)
-    if pa.types.is_integer(column.type):
+    try:
+        column = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values)
+    except (pa.ArrowException, TypeError) as error:
+        raise InvalidInput(
+            f"label column {name!r:.80} of {of} is of many types: labels are all strings or all whole numbers"
+        ) from error
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_integer(column.type) and column.type != pa.uint64():
         column = column.cast(pa.int64())
-    elif pa.types.is_large_string(column.type) or pa.types.is_dictionary(column.type):
+    elif pa.types.is_large_string(column.type):
         column = column.cast(pa.string())
     if column.null_count or column.type not in (pa.string(), pa.int64()):
         what = "has no value in some row" if column.null_count else f"is of type {column.type}"
         raise InvalidInput(f"label column {name!r:.80} of {of} {what}: labels are all strings or all whole numbers")
     return column
+
+
+def is_uuid(id: str) -> bool:
+    """Whether a text is a UUID as it is written: an engine whose keys are some knows no other."""
+    try:
+        return str(UUID(id)) == id
+    except ValueError:
+        return False

@@ -16,9 +16,9 @@ from registry.vectors import Array, Metric
 
 __all__ = ["BLOCK_ROWS", "CAPABILITIES", "Backend", "Capability", "chosen"]
 
-Capability = Literal["read", "places", "append", "delete", "search", "filter", "labels"]
-"""What a backend does itself: give vectors back, find rows by their number, take new rows, let rows go, search by an index
-of its own, search that among some items only, and tell the items' labels."""
+Capability = Literal["read", "places", "search", "labels"]
+"""What a backend does itself: give vectors back, find rows by their number, search by an index of its own, and tell the items'
+labels."""
 
 CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
 
@@ -30,15 +30,18 @@ class Backend(ABC):
 
     Ids are string or int64, each once, in an order that a state keeps. Whoever wants to know what a backend can do asks
     `capabilities`; what it does not list still works, on top of the abstract methods, in bounded memory but slower. Only
-    vectors that it cannot `read`, rows that it cannot `append` or `delete`, and `labels` that it has not, are refused.
+    vectors that it cannot `read`, and `labels` that it has not, are refused.
     """
-
-    capabilities: frozenset[Capability] = frozenset({"read"})
 
     def __init__(self, gallery: str, version: str, id_type: str) -> None:
         self.gallery = gallery
         self.version = version
         self.id_type = id_type
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it does itself; always the same while its `state` is."""
+        return frozenset({"read"})
 
     @property
     @abstractmethod

@@ -6,7 +6,7 @@ a process holds the file against that before it parses it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from registry.vectors import Array, Metric, normalize
 __all__ = ["FaissBackend"]
 
 faiss: Any = _faiss  # its stubs lack half of it
+_CAN: frozenset[Capability] = frozenset({"search"})
 _SAMPLE, _UNEVEN = 256, 0.05  # rows that are looked at, and how far a compressed vector's length may be from 1
 
 
@@ -48,19 +49,24 @@ class _Opened:
 class FaissBackend(AttachedFiles):
     """The rows of an index; their ids are its own, or those of a file beside it, one for each row from 0."""
 
-    capabilities: frozenset[Capability] = frozenset({"search", "filter"})
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Vectors are read, and rows found by number, where the index can give them back: it is opened to know."""
+        return _CAN | {"read", "places"} if self.opened.reads else _CAN
 
-    def files(self) -> Mapping[str, Path]:
+    def files(self) -> list[Path]:
         """The index, and the file of ids if there is one."""
-        named = {Path(self.at.where).name: Path(self.at.where)}
-        return {**named, Path(self.at.ids).name: Path(self.at.ids)} if self.at.ids else named
+        return [Path(self.at.where), *([Path(self.at.ids)] if self.at.ids else [])]
 
     @cached_property
     def opened(self) -> _Opened:
         """The index, parsed once in a process."""
-        found = self.engines.get(("faiss", self.state), self._parsed)
-        if found.reads:
-            self.capabilities = self.capabilities | {"read", "places"}
+        path = self.at.where
+        found = self.engines.get(("faiss", path), self._parsed, state=tuple(self.states[path]))
+        if found.index.d != self.writer.dim:
+            raise DimensionMismatch(
+                f"{self.at.name} has {found.index.d} dimensions, {self.version} has {self.writer.dim}"
+            )
         return found
 
     def _parsed(self) -> _Opened:
@@ -72,9 +78,9 @@ class FaissBackend(AttachedFiles):
             try:
                 index = faiss.read_index(str(path))
             except RuntimeError as error:
-                raise CorruptFile(f"{path} is no index that FAISS reads: write it with faiss.write_index") from error
-        if index.d != self.writer.dim:
-            raise DimensionMismatch(f"{path} has {index.d} dimensions, {self.version} has {self.writer.dim}")
+                raise CorruptFile(
+                    f"{path.name} is no index that FAISS reads: write it with faiss.write_index"
+                ) from error
         numbers = numbers_of(index)
         order = None if np.array_equal(numbers, np.arange(len(numbers))) else np.argsort(numbers, kind="stable")
         return _Opened(index, numbers, order, digest, reads(index))
@@ -82,14 +88,14 @@ class FaissBackend(AttachedFiles):
     def look(self) -> Seen:
         """The ids, the metric, and the vectors if they can be read."""
         index = self.opened.index
-        sign(index, self.writer.metric, self.writer.normalized, self.at.where)
+        sign(index, self.writer.metric, self.writer.normalized, self.at.name)
         found = super().look()
         self._check_lengths()
         return Seen(found.rows, found.id_type, {**found.facts, "sha256": self.opened.digest})
 
     def found_type(self) -> str:
         """That of the file of ids; an index's own are whole numbers."""
-        return type_of(self._ids.type, self.at.where)
+        return type_of(self._ids.type, self.at.name)
 
     def ids(self) -> pa.Array:
         """In the order of the index's rows."""
@@ -107,13 +113,13 @@ class FaissBackend(AttachedFiles):
         lengths = np.ones(1) if some is None else np.linalg.norm(some.astype(np.float64), axis=1)
         if not (self.writer.normalized if some is None else np.abs(lengths - 1).max() < _UNEVEN):
             raise InvalidInput(
-                f"{self.version} is compared by cosine, and {self.at.where} holds vectors of other lengths than 1, whose "
+                f"{self.version} is compared by cosine, and {self.at.name} holds vectors of other lengths than 1, whose "
                 "inner products are none: normalise them before they are indexed, or register a version with metric dot"
             )
 
     @cached_property
     def _ids(self) -> pa.Array:
-        return self.engines.get(("ids", self.state), self._read_ids)
+        return self.engines.get(("ids", self.at.where, self.at.ids), self._read_ids, state=self.state)
 
     def _read_ids(self) -> pa.Array:
         if not self.at.ids:
@@ -121,7 +127,7 @@ class FaissBackend(AttachedFiles):
         found, numbers = ids_in(Path(self.at.ids)), self.opened.numbers
         if len(found) != len(numbers) or not np.array_equal(numbers, np.arange(len(numbers))):
             raise InvalidInput(
-                f"{self.at.ids} holds {len(found)} ids for an index of {len(numbers)} rows, which it numbers from "
+                f"{Path(self.at.ids).name} holds {len(found)} ids for an index of {len(numbers)} rows, which it numbers from "
                 f"{numbers.min(initial=0)} to {numbers.max(initial=0)}: give one id for each row, of an index without its own"
             )
         return found
@@ -137,7 +143,7 @@ class FaissBackend(AttachedFiles):
         opened = self.opened
         if not opened.reads:
             raise InvalidInput(
-                f"the FAISS index {self.at.where} cannot give its vectors back: it is searched by versions that are mapped "
+                f"the index of {self.at.name} cannot give its vectors back: it is searched by versions that are mapped "
                 f"into {self.version}; for all else append the vectors to a gallery"
             )
         found = given_back(opened.index, opened.numbers, np.asarray(places, dtype=np.int64))
@@ -148,7 +154,7 @@ class FaissBackend(AttachedFiles):
     ) -> tuple[Array, Array]:
         """By the index; where it cannot leave items out itself, by asking for more."""
         opened = self.opened
-        turned = sign(opened.index, metric, self.writer.normalized, self.at.where)
+        turned = sign(opened.index, metric, self.writer.normalized, self.at.name)
         rows = np.ascontiguousarray(normalize(queries) if metric == "cosine" else queries, dtype=np.float32)
         selector = None
         if among is not None or (without is not None and len(without)):

@@ -13,6 +13,7 @@ from registry.vectors import Array, Metric
 __all__ = ["asked", "given_back", "numbers_of", "reads", "sign"]
 
 faiss: Any = _faiss  # its stubs lack half of it
+_SIFTED = 1 << 22  # hits that are looked through at a time
 
 
 def asked(index: Any, queries: Array, k: int, kept: Array | None) -> tuple[Array, Array]:
@@ -24,19 +25,31 @@ def asked(index: Any, queries: Array, k: int, kept: Array | None) -> tuple[Array
         return _padded(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), k)
     wanted = faiss.IDSelectorBatch(np.ascontiguousarray(kept))
     try:
-        params = _parameters(index, wanted)
-        distances, numbers = index.search(queries, min(k, len(kept)), params=params)
-        return _padded(distances, numbers, k)
-    except (RuntimeError, TypeError):  # this kind of index takes no selector
-        distances, numbers = index.search(queries, index.ntotal)
+        distances, numbers = index.search(queries, min(k, len(kept)), params=_parameters(index, wanted))
+    except (RuntimeError, TypeError):  # this kind of index takes no selector: refined ones, and many compressed
+        distances, numbers = _sifted(index, queries, k, kept)
+    return _padded(distances, numbers, k)
+
+
+def _sifted(index: Any, queries: Array, k: int, kept: Array) -> tuple[Array, Array]:
+    """The same by asking for as many more as there are other rows, of a few queries at a time."""
+    many = min(index.ntotal, k + index.ntotal - len(kept))
+    parts = []
+    step = max(1, _SIFTED // many)
+    for start in range(0, len(queries), step):
+        distances, numbers = index.search(queries[start : start + step], many)
         out = ~np.isin(numbers, kept)
         order = np.argsort(out, axis=1, kind="stable")[:, :k]
         numbers = np.where(out, -1, numbers)
-        return _padded(np.take_along_axis(distances, order, 1), np.take_along_axis(numbers, order, 1), k)
+        parts.append((np.take_along_axis(distances, order, 1), np.take_along_axis(numbers, order, 1)))
+    return np.concatenate([d for d, _ in parts]), np.concatenate([n for _, n in parts])
 
 
 def _parameters(index: Any, selector: Any) -> Any:
-    inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap) else index
+    """A selector in the form that the innermost index takes: those around it hand it on."""
+    inner = faiss.downcast_index(index)
+    if isinstance(inner, faiss.IndexIDMap | faiss.IndexPreTransform):
+        return _parameters(inner.index, selector)
     if isinstance(inner, faiss.IndexIVF):
         return faiss.SearchParametersIVF(sel=selector, nprobe=inner.nprobe)
     if isinstance(inner, faiss.IndexHNSW):
@@ -89,6 +102,8 @@ def reads(index: Any) -> bool:
         ivf = None if isinstance(index, faiss.IndexIDMap) else faiss.extract_index_ivf(index)
     except RuntimeError:
         ivf = None
+    if ivf is not None and isinstance(faiss.downcast_index(ivf), faiss.IndexIVFFastScan):
+        return False  # FAISS 1.15 does not refuse to: the process ends by a signal
     try:
         if ivf is not None:
             ivf.set_direct_map_type(faiss.DirectMap.Hashtable)  # a plain IVF finds a list by its number alone

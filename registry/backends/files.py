@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -24,36 +24,36 @@ class AttachedFiles(Attached):
     """Vectors in files that must not change: their sizes and times are held to those that were seen."""
 
     @abstractmethod
-    def files(self) -> Mapping[str, Path]:
-        """The files that are read, by name."""
+    def files(self) -> list[Path]:
+        """The files that are read, in order."""
 
     @cached_property
     def states(self) -> dict[str, list[int]]:
-        """Size in bytes and time of the last change in nanoseconds of each file."""
+        """Size in bytes and time of the last change in nanoseconds of each file, by its path."""
         found = {}
-        for name, path in self.files().items():
+        for path in self.files():
             with reading(path):
                 stat = path.stat()
-            found[name] = [stat.st_size, stat.st_mtime_ns]
+            found[str(path)] = [stat.st_size, stat.st_mtime_ns]
         return found
 
     @property
     def state(self) -> Hashable:
         """Where the files are, and what they are now."""
-        named = tuple((name, *state) for name, state in sorted(self.states.items()))
-        return f"{self.at.kind} {self.at.where} {self.at.id} {self.at.vector}", named
+        return self.at.kind, self.at.where, self.at.id, self.at.vector, *((p, *s) for p, s in self.states.items())
 
     def check(self) -> None:
-        """The files are those that were seen: the same names, sizes and times."""
+        """The files are those that were seen: the same paths, sizes and times."""
         was = self.seen.get("files", {})
         try:
             now = self.states
         except CorruptFile as error:
             raise self.changed(str(error).split(":")[0]) from error
-        for name in sorted({*was, *now}):
-            if name not in now or name not in was:
-                raise self.changed(f"{name} is {'new' if name in now else 'gone'}")
-            for what, before, after in zip(("bytes", "time of change"), was[name], now[name], strict=True):
+        for path in sorted({*was, *now}):
+            name = Path(path).name
+            if path not in now or path not in was:
+                raise self.changed(f"{name} is {'new' if path in now else 'gone'}")
+            for what, before, after in zip(("bytes", "time of change"), was[path], now[path], strict=True):
                 if before != after:
                     unit = f"{after} bytes, {before} before" if what == "bytes" else "written again since"
                     raise self.changed(f"{name} is {unit}")
@@ -64,11 +64,11 @@ class AttachedFiles(Attached):
         self.id_type = self.found_type()
         ids = self.ids()
         if not len(ids):
-            raise InvalidInput(f"{self.at.where} holds no vectors: name a place that does")
+            raise InvalidInput(f"{self.at.name} holds no vectors: name a place that does")
         self.refuse_twice(self.named(ids))
         rows = sum(len(block) for block, _ in self.blocks()) if "read" in self.capabilities else len(ids)
         if rows != len(ids):
-            raise InvalidInput(f"{self.at.where} holds {len(ids)} ids for {rows} vectors: give one id for each")
+            raise InvalidInput(f"{self.at.name} holds {len(ids)} ids for {rows} vectors: give one id for each")
         return Seen(rows, self.id_type, {"files": states})
 
     def count(self) -> int:
@@ -82,17 +82,17 @@ class AttachedFiles(Attached):
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what the system, NumPy or Arrow says of a file into a line of ours."""
+    """Turn what the system, NumPy or Arrow says of a file into a line of ours, without the path to it, which is for admins."""
     try:
         yield
     except SamespaceError:
         raise
     except OSError as error:
-        why = error.strerror or str(error).splitlines()[0][:200]
-        raise CorruptFile(f"{path} cannot be read, {why}: check the path, or detach it if it is gone") from error
+        why = error.strerror or str(error).splitlines()[0].replace(str(path), path.name)[:200]
+        raise CorruptFile(f"{path.name} cannot be read, {why}: check the path, or detach it if it is gone") from error
     except (ValueError, TypeError, EOFError, pa.ArrowException) as error:
-        first = (str(error).splitlines() or ["no reason given"])[0][:200]
-        raise CorruptFile(f"{path} is not what it should be, {first}: put it back, or detach it") from error
+        first = (str(error).splitlines() or ["no reason given"])[0].replace(str(path), path.name)[:200]
+        raise CorruptFile(f"{path.name} is not what it should be, {first}: put it back, or detach it") from error
 
 
 def ids_in(path: Path) -> pa.Array:
@@ -102,7 +102,7 @@ def ids_in(path: Path) -> pa.Array:
             return pa.array(path.read_text(encoding="utf-8").splitlines(), pa.string())
         found: Array = np.load(path, mmap_mode="r", allow_pickle=False)
         if found.ndim != 1 or found.dtype.kind not in "iuU":
-            raise InvalidInput(f"{path} holds {found.dtype} {found.shape}: ids are (n,) strings or whole numbers")
+            raise InvalidInput(f"{path.name} holds {found.dtype} {found.shape}: ids are (n,) strings or whole numbers")
         return pa.array(found.tolist() if found.dtype.kind == "U" else found.astype(np.int64))
 
 

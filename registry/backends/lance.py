@@ -18,7 +18,7 @@ __all__ = ["LanceBackend"]
 class LanceBackend(Backend):
     """A segment in `dataset` as it is at `lance_version`, where `acknowledged` rows must be."""
 
-    capabilities: frozenset[Capability] = frozenset({"read", "places", "append", "delete"})
+    capabilities: frozenset[Capability] = frozenset({"read", "places"})
 
     def __init__(
         self, gallery: str, version: str, id_type: str, dataset: Dataset, lance_version: int, acknowledged: int

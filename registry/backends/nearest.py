@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,13 @@ from registry.backends.tables import Table
 from registry.index import empty_hits
 from registry.vectors import Array, Metric
 
-__all__ = ["Distance", "Nearest", "literal"]
+__all__ = ["MOST_EF", "Distance", "Nearest", "literal"]
 
 _OPERATORS: Mapping[str, str] = {"cosine": "<=>", "dot": "<#>", "l2": "<->"}
 _QUERIES_AT_ONCE = 256
-_EF, _MOST_EF, _PROBES, _SCANNED = 40, 1000, 1, 20_000  # pgvector's defaults, and its bound of ef_search
+_EF, _PROBES, _SCANNED = 40, 1, 20_000  # pgvector's defaults
+MOST_EF = 1000
+"""Pgvector's bound of ef_search."""
 _ITERATES = (0, 8)
 
 
@@ -33,11 +35,11 @@ class Distance:
 
     @property
     def expression(self) -> sql.Composable:
-        """The distance of a row's vector from the query `v`, of the type that the index was built for."""
+        """The distance of a row's vector from the query `v`."""
         operator = sql.SQL("OPERATOR({}.{})").format(
             sql.Identifier(self.table.schema), sql.SQL(_OPERATORS[self.metric])
         )
-        return sql.SQL("{} {} q.v::{}").format(self.table.vector, operator, self.table.vector_type)
+        return sql.SQL("{} {} q.v").format(self.table.vector, operator)
 
     def scores(self, distances: Array) -> Array:
         """Cosine, inner product, or negated squared distance: larger is closer."""
@@ -48,12 +50,13 @@ class Distance:
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """The `k` nearest items, without some or among some."""
+    """The `k` nearest items, without some or among some, by at least this `effort`: settings of pgvector by name."""
 
     distance: Distance
     k: int
     without: Sequence[Any] | None
     among: Sequence[Any] | None
+    effort: Mapping[str, int] = field(default_factory=dict)
 
     def search(self, connection: psycopg.Connection[Any], queries: Array) -> tuple[Array, Array]:
         """Ids (q, k) and scores (q, k) for queries (q, d), in one read-only transaction with these `settings`."""
@@ -65,29 +68,42 @@ class Nearest:
             if not len(everything) or int(np.isneginf(best[1]).sum(axis=1).max()) <= self.k - self._most(connection):
                 return best
         # An index gave fewer than there are: all rows are looked at.
-        connection.execute("SELECT set_config('enable_indexscan', 'off', true)")
+        self._look_at_all(connection)
         self._filled(connection, queries, everything, best)
+        return best
+
+    def exactly(self, connection: psycopg.Connection[Any], queries: Array) -> tuple[Array, Array]:
+        """The same by a look at all rows, whatever indexes there are."""
+        best = empty_hits(len(queries), self.k, string_ids=self.distance.id_type == "string")
+        self._look_at_all(connection)
+        self._filled(connection, queries, np.arange(len(queries)), best)
         return best
 
     @property
     def settings(self) -> dict[str, str]:
-        """As many candidates as k needs; never fewer than the server is set to."""
+        """As many candidates as k needs; never fewer than the server is set to, or than was found to be needed."""
         table = self.distance.table
         wanted: dict[str, str | int] = {}
         iterates = table.extension >= _ITERATES
         if self.among is not None:
             return {}
         if "hnsw" in table.known:
-            wanted["hnsw.ef_search"] = min(_MOST_EF, max(_EF, 2 * self.k, table.settings.get("hnsw.ef_search", 0)))
+            wanted["hnsw.ef_search"] = min(MOST_EF, max(_EF, 2 * self.k, self._least("hnsw.ef_search")))
             if iterates:
                 scanned = max(_SCANNED, 20 * self.k, table.settings.get("hnsw.max_scan_tuples", 0))
                 wanted |= {"hnsw.iterative_scan": "strict_order", "hnsw.max_scan_tuples": scanned}
         if "ivfflat" in table.known:
-            lists = dict(o.split("=") for o in (table.known["ivfflat"] or "").split(",") if o).get("lists", "100")
-            wanted["ivfflat.probes"] = max(_PROBES, math.isqrt(int(lists)), table.settings.get("ivfflat.probes", 0))
+            wanted["ivfflat.probes"] = max(_PROBES, math.isqrt(table.lists), self._least("ivfflat.probes"))
             if iterates:
                 wanted["ivfflat.iterative_scan"] = "relaxed_order"
         return {name: str(value) for name, value in wanted.items()}
+
+    def _least(self, name: str) -> int:
+        return max(self.distance.table.settings.get(name, 0), self.effort.get(name, 0))
+
+    @staticmethod
+    def _look_at_all(connection: psycopg.Connection[Any]) -> None:
+        connection.execute("SELECT set_config('enable_indexscan', 'off', true)")
 
     def _most(self, connection: psycopg.Connection[Any]) -> int:
         """How many of the k there can be."""
@@ -124,7 +140,11 @@ class Nearest:
         return sql.SQL("EXPLAIN {}").format(self._statement())
 
     def _statement(self) -> sql.Composed:
-        """All queries in one statement: PostgreSQL looks the index up for each."""
+        """All queries in one statement: PostgreSQL looks the index up for each.
+
+        They are made vectors, of the type that the index was built for, as one array: elsewhere it would be done anew for each
+        row.
+        """
         table, distance = self.distance.table, self.distance.expression
         rows: sql.Composable = table.name
         if self.among is not None:
@@ -134,9 +154,9 @@ class Nearest:
         )
         some = sql.SQL("WITH chosen AS MATERIALIZED (SELECT * FROM {} WHERE {}) ").format(table.name, self._wanted())
         outer = sql.SQL(
-            "SELECT q.n, t.id, t.d::float8 FROM unnest({}::text[]) WITH ORDINALITY AS q(v, n) "
+            "SELECT q.n, t.id, t.d::float8 FROM unnest({}::text[]::{}[]) WITH ORDINALITY AS q(v, n) "
             "CROSS JOIN LATERAL ({}) AS t ORDER BY q.n, t.d"
-        ).format(sql.Placeholder("queries"), inner)
+        ).format(sql.Placeholder("queries"), table.vector_type, inner)
         return outer if self.among is None else some + outer
 
     def _wanted(self) -> sql.Composable:

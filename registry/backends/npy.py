@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -22,36 +22,41 @@ class NpyBackend(AttachedFiles):
 
     capabilities: frozenset[Capability] = frozenset({"read", "places"})
 
-    def files(self) -> Mapping[str, Path]:
+    def files(self) -> list[Path]:
         """The matrix, and the ids if there are some."""
         where = Path(self.at.where)
         vectors = where / "vectors.npy" if where.is_dir() else where
         ids = Path(self.at.ids) if self.at.ids else where / "ids.npy" if where.is_dir() else None
-        named = {vectors.name: vectors}
-        return {**named, ids.name: ids} if ids is not None and (self.at.ids or ids.exists()) else named
+        return [vectors, ids] if ids is not None and (self.at.ids or ids.exists()) else [vectors]
 
     @cached_property
     def _matrix(self) -> Array:
-        path = next(iter(self.files().values()))
+        path = self.files()[0]
         with reading(path):
             found: Array = np.load(path, mmap_mode="r", allow_pickle=False)
             if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind != "f":
-                raise InvalidInput(f"{path} is no matrix (n, d) of floating-point numbers: write it with numpy.save")
+                raise InvalidInput(
+                    f"{path.name} is no matrix (n, d) of floating-point numbers: write it with numpy.save"
+                )
         if found.shape[1] != self.writer.dim:
-            raise DimensionMismatch(f"{path} has {found.shape[1]} dimensions, {self.version} has {self.writer.dim}")
+            raise DimensionMismatch(
+                f"{path.name} has {found.shape[1]} dimensions, {self.version} has {self.writer.dim}"
+            )
         return found
 
     @cached_property
     def _ids(self) -> pa.Array:
-        _, *ids = self.files().values()
+        _, *ids = self.files()
         found = ids_in(ids[0]) if ids else pa.array(np.arange(len(self._matrix)))
         if len(found) != len(self._matrix):
-            raise InvalidInput(f"{ids[0]} holds {len(found)} ids for {len(self._matrix)} vectors: give one for each")
+            raise InvalidInput(
+                f"{ids[0].name} holds {len(found)} ids for {len(self._matrix)} vectors: give one for each"
+            )
         return found
 
     def found_type(self) -> str:
         """That of the file of ids; row numbers are whole."""
-        return type_of(self._ids.type, self.at.where)
+        return type_of(self._ids.type, self.at.name)
 
     def ids(self) -> pa.Array:
         """In the order of the rows."""

@@ -27,7 +27,7 @@ _CLASSES: Mapping[str, tuple[str, str, str]] = {
 
 def attached(
     gallery: str, writer: Writer, id_type: str, at: Attachment, engines: Engines, *,
-    seen: Mapping[str, Any] | None = None, look: int = 0,
+    seen: Mapping[str, Any] | None = None,
 ) -> Attached:  # fmt: skip
     """The backend of an attachment. MissingExtra if its client is not installed."""
     module, name, extra = _CLASSES[at.kind]
@@ -37,7 +37,7 @@ def attached(
         raise MissingExtra(
             f"{at.kind} needs the package {error.name}, which is not installed: pip install 'samespace[{extra}]'"
         ) from error
-    return cls(gallery, writer, id_type, at, engines, seen=seen, look=look)
+    return cls(gallery, writer, id_type, at, engines, seen=seen)
 
 
 def kept(backend: Attached, found: Seen) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from registry.backends.attached import label_column
+from registry.backends.attached import Seen, label_column
 from registry.backends.base import BLOCK_ROWS, Capability
 from registry.backends.files import AttachedFiles, as_ids, reading, type_of
 from registry.errors import InvalidInput
@@ -24,19 +24,26 @@ class ParquetBackend(AttachedFiles):
 
     capabilities: frozenset[Capability] = frozenset({"read", "places", "labels"})
 
-    def files(self) -> Mapping[str, Path]:
+    def files(self) -> list[Path]:
         """Those of the folder whose names end in .parquet or .pq."""
         where = Path(self.at.where)
         if not where.is_dir():
-            return {where.name: where}
-        found = {p.name: p for p in sorted(where.iterdir()) if p.suffix in (".parquet", ".pq")}
+            return [where]
+        found = [path for path in sorted(where.iterdir()) if path.suffix in (".parquet", ".pq")]
         if not found:
-            raise InvalidInput(f"{where} holds no .parquet file: name a folder that does, or one file")
+            raise InvalidInput(f"{where.name} holds no .parquet file: name a folder that does, or one file")
+        return found
+
+    def look(self) -> Seen:
+        """The labels too."""
+        found = super().look()
+        for name, column in self.at.labels.items():
+            label_column(name, self._whole(column), self.at.name)
         return found
 
     def found_type(self) -> str:
         """That of the column of the first file."""
-        path = next(iter(self.files().values()))
+        path = self.files()[0]
         with reading(path):
             schema = pq.read_schema(path)
         return type_of(schema.field(self._column(schema, self.at.id or "")).type, self.at.name)
@@ -51,7 +58,7 @@ class ParquetBackend(AttachedFiles):
 
     def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[tuple[pa.Array, Array]]:
         """A part of a row group at a time."""
-        for path in self.files().values():
+        for path in self.files():
             with reading(path), pq.ParquetFile(path) as file:
                 names = [self._column(file.schema_arrow, n or "") for n in (self.at.id, self.at.vector)]
                 for batch in file.iter_batches(batch_size=rows, columns=names):
@@ -62,7 +69,7 @@ class ParquetBackend(AttachedFiles):
         """From the row groups that they are in, each read once."""
         found = np.empty((len(places), self.writer.dim), dtype=np.float32)
         start = 0
-        for path in self.files().values():
+        for path in self.files():
             with reading(path), pq.ParquetFile(path) as file:
                 name = self._column(file.schema_arrow, self.at.vector or "")
                 for group in range(file.num_row_groups):
@@ -88,15 +95,21 @@ class ParquetBackend(AttachedFiles):
     def _whole(self, name: str) -> pa.ChunkedArray:
         """One column of all files; for ids and labels, never vectors."""
         parts: list[pa.Array] = []
-        for path in self.files().values():
+        kind = None
+        for path in self.files():
             with reading(path), pq.ParquetFile(path) as file:
-                column = self._column(file.schema_arrow, name)
-                parts += file.read(columns=[column]).column(column).chunks
-        return pa.chunked_array(parts)
+                here = file.schema_arrow.field(self._column(file.schema_arrow, name)).type
+                parts += file.read(columns=[name]).column(name).chunks
+            if here != (kind := kind or here):
+                raise InvalidInput(
+                    f"column {name!r:.80} of {self.at.name} is of type {kind} in one file and of {here} in {path.name}: write "
+                    "it alike in all"
+                )
+        return pa.chunked_array(parts, kind)
 
     def _column(self, schema: pa.Schema, name: str) -> str:
         if name not in schema.names:
-            raise InvalidInput(f"{self.at.where} has no column {name!r:.80}: it has {', '.join(schema.names)[:200]}")
+            raise InvalidInput(f"{self.at.name} has no column {name!r:.80}: it has {', '.join(schema.names)[:200]}")
         return name
 
     def _matrix(self, column: pa.Array) -> Array:
@@ -105,18 +118,16 @@ class ParquetBackend(AttachedFiles):
         lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
         if not lists or not pa.types.is_floating(kind.value_type):
             raise InvalidInput(
-                f"column {self.at.vector!r} of {self.at.where} is of type {kind}: vectors are lists of floats"
+                f"column {self.at.vector!r} of {self.at.name} is of type {kind}: vectors are lists of floats"
             )
         values = column.flatten()
         if column.null_count or values.null_count:
-            raise InvalidInput(
-                f"column {self.at.vector!r} of {self.at.where} has rows without a vector: leave them out"
-            )
+            raise InvalidInput(f"column {self.at.vector!r} of {self.at.name} has rows without a vector: leave them out")
         if not pa.types.is_fixed_size_list(kind):
             lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False))
             if len(lengths) > 1:
                 raise InvalidInput(
-                    f"column {self.at.vector!r} of {self.at.where} has vectors of {lengths[0]} and of {lengths[-1]} numbers: "
+                    f"column {self.at.vector!r} of {self.at.name} has vectors of {lengths[0]} and of {lengths[-1]} numbers: "
                     "they have one width"
                 )
         rows: Array = values.to_numpy(zero_copy_only=False).reshape(len(column), -1)

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any, ClassVar
-from uuid import UUID
 
 import numpy as np
 import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from registry.backends.attached import Attached, Seen, label_column
+from registry.backends.attached import Attached, Seen, is_uuid, label_column
 from registry.backends.base import BLOCK_ROWS, Capability
 from registry.backends.nearest import Distance, Nearest
 from registry.backends.postgres import Pool
 from registry.backends.tables import VECTOR, Table, table_of, table_problem
+from registry.backends.tuning import sampled, tuned
 from registry.batches import id_type
 from registry.errors import InvalidInput
 from registry.vectors import Array, Metric
@@ -35,7 +36,7 @@ _IDS_AT_ONCE = 100_000
 class PgvectorBackend(Attached):
     """Vectors in a table of PostgreSQL."""
 
-    capabilities: frozenset[Capability] = frozenset({"read", "search", "filter", "labels"})
+    capabilities: frozenset[Capability] = frozenset({"read", "search", "labels"})
     kind: ClassVar[str] = "pgvector"
 
     @property
@@ -51,13 +52,17 @@ class PgvectorBackend(Attached):
     @cached_property
     def table(self) -> Table:
         """The table as its server's catalogue tells of it, asked again after some seconds."""
-        told: dict[Any, tuple[float, Table]] = self.engines.get((self.kind, self.at.where, "tables"), dict)
+        told = self._told
         key = (self.writer, self.at.table, self.at.id, self.at.vector, tuple(self.at.labels.items()))
         if (before := told.get(key)) is not None and time.monotonic() - before[0] < _TOLD_S:
             return before[1]
-        found = self.pool.ask(lambda connection: table_of(connection, self.at, self.writer))
+        found = self.pool.ask(lambda connection: table_of(connection, self.at, self.writer), self.at.name)
         told[key] = time.monotonic(), found
         return found
+
+    @property
+    def _told(self) -> dict[Any, tuple[float, Table]]:
+        return self.engines.get((self.kind, self.at.where, "tables"), dict)
 
     def check(self) -> None:
         """The table is there, with the columns and the types that were seen; its rows may change."""
@@ -67,7 +72,8 @@ class PgvectorBackend(Attached):
                 raise self.changed(f"column {name!r} is {now or 'gone'}, it was {was}")
 
     def look(self) -> Seen:
-        """In four statements that read the table once each, the last two only where no unique index answers them."""
+        """In a few statements that read the table once each; then its index is tuned, see `registry.backends.tuning`."""
+        self._told.clear()  # an index may be new
         table = self.table
 
         def looked(connection: psycopg.Connection[Any]) -> Seen:
@@ -78,12 +84,16 @@ class PgvectorBackend(Attached):
                 raise InvalidInput(
                     f"{self.at.name} has {unnamed} rows with a vector and no id: give them ids, or remove them"
                 )
-            if wrong := table_problem(connection, table, self.at.name):
+            if wrong := table_problem(connection, table, self.writer, self.at.name):
                 raise wrong
             return Seen(int(count), table.id_type, table.facts)
 
         self.id_type = table.id_type
-        return self.pool.ask(looked, timeout_ms=_LOOK_MS)
+        seen = self.pool.ask(looked, self.at.name, timeout_ms=_LOOK_MS)
+        ids = pa.array([row[0] for row in self._fetched(sampled(table))], id_type(self.id_type))
+        nearest = Nearest(Distance(table, self.writer.metric, self.id_type), 1, None, None)
+        effort = tuned(self.pool, self.at.name, nearest, ids, self.take(ids))
+        return seen if effort is None else replace(seen, facts={**seen.facts, "effort": asdict(effort)})
 
     def count(self) -> int:
         """Counted now."""
@@ -144,14 +154,15 @@ class PgvectorBackend(Attached):
         distance = Distance(self.table, metric, self.id_type)
         excluded = None if without is None or not len(without) else [k for some in self._keys(without) for k in some]
         chosen = None if among is None else [key for some in self._keys(among) for key in some]
-        nearest = Nearest(distance, k, excluded, chosen)
-        return self.pool.ask(lambda connection: nearest.search(connection, queries), settings=nearest.settings)
+        known = self.seen.get("effort")
+        nearest = Nearest(distance, k, excluded, chosen, {known["setting"]: known["value"]} if known else {})
+        return self.pool.ask(lambda c: nearest.search(c, queries), self.at.name, settings=nearest.settings)
 
     def _fetched(self, statement: sql.Composed, given: dict[str, Any] | None = None) -> list[Any]:
-        return self.pool.ask(lambda c: c.cursor().execute(statement, given, binary=True).fetchall())
+        return self.pool.ask(lambda c: c.cursor().execute(statement, given, binary=True).fetchall(), self.at.name)
 
     def _streamed(self, statement: sql.Composed, rows: int) -> Iterator[list[Any]]:
-        with self.pool.transaction() as connection, connection.cursor(name="samespace") as cursor:
+        with self.pool.transaction(self.at.name) as connection, connection.cursor(name="samespace") as cursor:
             cursor.itersize = rows
             cursor.execute(statement, binary=True)
             while found := cursor.fetchmany(rows):
@@ -171,11 +182,4 @@ class PgvectorBackend(Attached):
         """Ids as keys of the table, so many at once; what can be no key of it is left out."""
         for start in range(0, len(ids), _IDS_AT_ONCE):
             some = ids.slice(start, _IDS_AT_ONCE).to_pylist()
-            yield [id for id in some if _is_uuid(id)] if self.table.id_sql == "uuid" else some
-
-
-def _is_uuid(id: str) -> bool:
-    try:
-        return str(UUID(id)) == id
-    except ValueError:
-        return False
+            yield [id for id in some if is_uuid(id)] if self.table.id_sql == "uuid" else some

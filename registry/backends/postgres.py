@@ -36,9 +36,10 @@ class Pool:
         self._room = BoundedSemaphore(_CONNECTIONS)
 
     def ask(
-        self, do: Callable[[Connection], T], *, timeout_ms: int = TIMEOUT_MS, settings: Mapping[str, str] | None = None
-    ) -> T:
-        """What `do` gives of a read-only transaction with `settings`.
+        self, do: Callable[[Connection], T], of: str, *, timeout_ms: int = TIMEOUT_MS,
+        settings: Mapping[str, str] | None = None,
+    ) -> T:  # fmt: skip
+        """What `do` gives of a read-only transaction with `settings`; errors name what it is `of`, and no address.
 
         It is done once more if the connection was lost or the server restarts.
 
@@ -47,23 +48,23 @@ class Pool:
             CorruptFile: a table or a column is gone.
         """
         try:
-            with self.transaction(timeout_ms, settings) as connection:
+            with self.transaction(of, timeout_ms, settings) as connection:
                 return do(connection)
         except Unavailable as error:
             if not _lost(error.__cause__):
                 raise
             self.close()
             time.sleep(_AGAIN_S)  # a server that restarts is back after a moment
-        with self.transaction(timeout_ms, settings) as connection:
+        with self.transaction(of, timeout_ms, settings) as connection:
             return do(connection)
 
     @contextmanager
     def transaction(
-        self, timeout_ms: int = TIMEOUT_MS, settings: Mapping[str, str] | None = None
+        self, of: str, timeout_ms: int = TIMEOUT_MS, settings: Mapping[str, str] | None = None
     ) -> Iterator[Connection]:
         """One read-only transaction, all of one state of the database; its errors in our words."""
         if not self._room.acquire(timeout=_WAIT_S):
-            raise Unavailable(f"all {_CONNECTIONS} connections to {self.where} are in use: try again later")
+            raise Unavailable(f"all {_CONNECTIONS} connections to the server of {of} are in use: try again later")
         connection = None
         try:
             connection = self._taken()
@@ -72,7 +73,7 @@ class Pool:
                 connection.execute(_SETTINGS, [list(wanted), list(wanted.values())])
                 yield connection
         except psycopg.Error as error:
-            raise said(error, self.where, timeout_ms) from error
+            raise said(error, of, timeout_ms) from error
         finally:
             if connection is not None:
                 self._put_back(connection)
@@ -119,21 +120,21 @@ def _lost(error: BaseException | None) -> bool:
     return not state or state.startswith("08") or state in _GOING
 
 
-def said(error: psycopg.Error, where: str, timeout_ms: int = TIMEOUT_MS) -> SamespaceError:
-    """What PostgreSQL said, as an error of ours; libpq never tells the password."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    first = (error.diag.message_primary or (lines or ["no reason given"])[-1])[:200]
+def said(error: psycopg.Error, of: str, timeout_ms: int = TIMEOUT_MS) -> SamespaceError:
+    """What PostgreSQL said, as an error of ours; neither the password, which libpq never tells, nor the address."""
+    lines = [line.rpartition(" failed: ")[2] for line in str(error).splitlines() if " failed: " in line]
+    first = (error.diag.message_primary or (lines or ["no such host, or no answer"])[0])[:200]
     state = error.sqlstate or ""
     if state == "57014":
-        return Unavailable(f"{where} did not answer within {timeout_ms / 1000:.0f} s: give the table a vector index")
+        return Unavailable(f"{of} did not answer within {timeout_ms / 1000:.0f} s: give the table a vector index")
     if state == "42501":
-        return Unavailable(f"{where} may not be read: {first}; GRANT SELECT on the table to this user")
+        return Unavailable(f"{of} may not be read: {first}; GRANT SELECT on the table to this user")
     if state in ("42P01", "42703", "42883", "42704", "3F000"):
-        return CorruptFile(f"{where} lost what was attached: {first}; put it back, or detach it")
+        return CorruptFile(f"{of} lost what was attached: {first}; put it back, or detach it")
     if _refused(error):
         return Unavailable(
-            f"{where} refused the credentials: {first}; put the password into PGPASSWORD, ~/.pgpass or a service"
+            f"{of} refused the credentials: {first}; put the password into PGPASSWORD, ~/.pgpass or a service"
         )
     if _lost(error):
-        return Unavailable(f"{where} cannot be reached: {first}; check that it runs, then try again")
-    return Unavailable(f"{where} did not answer as it should: {first}")
+        return Unavailable(f"{of} cannot be reached: {first}; check that it runs, then try again")
+    return Unavailable(f"{of} did not answer as it should: {first}")

@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from registry.backends.attached import Attached, Seen, label_column
-from registry.backends.base import BLOCK_ROWS, Capability
-from registry.batches import id_type
+from registry.backends.attached import is_uuid
+from registry.backends.collection import NAMED, Collection, Row
 from registry.errors import CorruptFile, DimensionMismatch, InvalidInput, Unavailable
-from registry.index import empty_hits
 from registry.vectors import Array, Metric
 
 __all__ = ["QdrantBackend"]
 
 _DISTANCES = {"cosine": models.Distance.COSINE, "dot": models.Distance.DOT, "l2": models.Distance.EUCLID}
-_PAGE = 1024
 _TIMEOUT_S = 60
 _KEY = "SAMESPACE_QDRANT_KEY"
 
-T = TypeVar("T")
 
-
-class QdrantBackend(Attached):
+class QdrantBackend(Collection):
     """Vectors in a collection; of cosine collections as Qdrant keeps them, at length 1."""
 
-    capabilities: frozenset[Capability] = frozenset({"read", "search", "filter", "labels"})
-
-    @property
-    def state(self) -> Hashable:
-        """Points come and go without notice."""
-        return None
+    errors = (ApiException,)
+    most = 1 << 16
 
     @cached_property
     def client(self) -> QdrantClient:
@@ -49,106 +38,44 @@ class QdrantBackend(Attached):
         key = os.environ.get(_KEY)
         return QdrantClient(url=self.at.where, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False)
 
-    def check(self) -> None:
-        """The collection is there, with vectors of the same width and distance."""
-        self._check_collection()
-
-    def look(self) -> Seen:
-        """All ids and all vectors, a page at a time."""
-        self._check_collection()
-        first = self._asked(lambda: self.client.scroll(self._name, limit=1)[0])
-        if not first:
-            raise InvalidInput(f"{self.at.name} holds no points: name a collection that does")
-        self.id_type = "int" if isinstance(first[0].id, int) else "string"
-        rows = 0
-        for ids, _ in self.blocks():
-            rows += len(ids)
-            if self.at.labels:
-                self.labels(ids, list(self.at.labels))
-        return Seen(rows, self.id_type, {})
-
     def count(self) -> int:
         """Counted now."""
-        return int(self._asked(lambda: self.client.count(self._name, exact=True)).count)
-
-    def ids(self) -> pa.Array:
-        """In order."""
-        return self._column([p.id for page in self._pages(_PAGE, vectors=False) for p in page])
+        return int(self.asked(lambda: self.client.count(self.collection, exact=True)).count)
 
     def page(self, after: str | int | None, limit: int) -> pa.Array:
         """By Qdrant's own pages, which begin at an id."""
-        found = self._asked(
-            lambda: self.client.scroll(self._name, limit=limit + 1, offset=after, with_payload=False)[0]
+        found = self.asked(
+            lambda: self.client.scroll(self.collection, limit=limit + 1, offset=after, with_payload=False)[0]
         )
-        return self._column([p.id for p in found if p.id != after][:limit])
+        return self.column([p.id for p in found if p.id != after][:limit])
 
-    def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[tuple[pa.Array, Array]]:
-        """A page at a time; points that are written meanwhile may come or not."""
-        for page in self._pages(min(rows, _PAGE), vectors=True):
-            ids, vectors = self._parsed(page)
-            yield ids, vectors
-
-    def rows(self, places: Array) -> Array:
-        """By the ids that stand there."""
-        return self.take(self.ids_at(places))
-
-    def known(self, ids: pa.Array) -> pa.Array:
-        """By their ids."""
-        return self._column([p.id for page in self._retrieved(ids.unique()) for p in page])
-
-    def take(self, ids: pa.Array) -> Array:
-        """By their ids."""
-        parts = [self._parsed(page) for page in self._retrieved(ids.unique(), vectors=True) if page]
-        found = pa.concat_arrays([i for i, _ in parts]) if parts else self._column([])
-        empty = np.empty((0, self.writer.dim), dtype=np.float32)
-        return self.ordered(ids, found, np.concatenate([x for _, x in parts]) if parts else empty)
-
-    def labels(self, ids: pa.Array, columns: Sequence[str]) -> pa.Table:
-        """Of the payload."""
-        if any(name not in self.at.labels for name in columns):
-            return super().labels(ids, columns)
-        points = [p for page in self._retrieved(ids.unique(), payload=True) for p in page]
-        order = pa.array(self.ordered(ids, self._column([p.id for p in points]), np.arange(len(points))))
-        payload = [p.payload or {} for p in points]
-        return pa.table(
-            {n: label_column(n, [p.get(self.at.labels[n]) for p in payload], self.at.name).take(order) for n in columns}
-        )
-
-    def search(
-        self, queries: Array, k: int, *, metric: Metric, without: pa.Array | None = None, among: pa.Array | None = None
-    ) -> tuple[Array, Array]:
-        """By Qdrant's own index."""
+    def nearest(
+        self, queries: Array, k: int, *, metric: Metric, without: list[Any], among: list[Any] | None
+    ) -> Iterable[Iterable[tuple[Any, float]]]:
+        """So many queries in one request that the ids, which each of them names, are not too many."""
         wanted = models.Filter(
             must=None if among is None else [models.HasIdCondition(has_id=self._keys(among))],
-            must_not=None if without is None else [models.HasIdCondition(has_id=self._keys(without))],
+            must_not=[models.HasIdCondition(has_id=self._keys(without))] if without else None,
         )
-        asked = [
-            models.QueryRequest(query=q.astype(float).tolist(), using=self.at.vector, limit=k, filter=wanted)
-            for q in queries
-        ]
-        answers = self._asked(lambda: self.client.query_batch_points(self._name, asked)) if asked else []
-        ids, scores = empty_hits(len(queries), k, string_ids=self.id_type == "string")
-        for row, answer in enumerate(answers):
-            for place, point in enumerate(answer.points):
-                ids[row, place] = point.id
-                scores[row, place] = -(point.score**2) if metric == "l2" else point.score
-        return ids, scores
+        step = max(1, NAMED // (1 + len(without) + len(among or ())))
+        for start in range(0, len(queries), step):
+            asked = [
+                models.QueryRequest(query=q.astype(float).tolist(), using=self.at.vector, limit=k, filter=wanted)
+                for q in queries[start : start + step]
+            ]
+            for answer in self.asked(lambda asked=asked: self.client.query_batch_points(self.collection, asked)):  # type: ignore[misc]
+                yield [(p.id, -(p.score**2) if metric == "l2" else p.score) for p in answer.points]
 
-    @property
-    def _name(self) -> str:
-        return self.at.table or ""
-
-    def _check_collection(self) -> None:
-        if not self._asked(lambda: self.client.collection_exists(self._name)):
-            raise CorruptFile(
-                f"there is no collection {self._name!r:.80} at {self.at.where}: check its name, or detach it"
-            )
-        given = self._asked(lambda: self.client.get_collection(self._name)).config.params.vectors
+    def checked(self) -> str:
+        """A vector with a name is chosen by it, one without by none."""
+        if not self.asked(lambda: self.client.collection_exists(self.collection)):
+            raise CorruptFile(f"there is no {self.at.name}: check the name of the collection, or detach it")
+        given = self.asked(lambda: self.client.get_collection(self.collection)).config.params.vectors
         params = given.get(self.at.vector or "") if isinstance(given, dict) else None if self.at.vector else given
         if not isinstance(params, models.VectorParams):
             have = ", ".join(given) if isinstance(given, dict) else "one vector without a name"
             raise CorruptFile(
-                f"collection {self._name} has no vector {self.at.vector!r}: it has {have}; name one of these"
+                f"collection {self.collection} has no vector {self.at.vector!r}: it has {have}; name one of these"
             )
         if params.size != self.writer.dim:
             raise DimensionMismatch(
@@ -159,71 +86,60 @@ class QdrantBackend(Attached):
                 f"{self.at.name} compares by {params.distance.value}, {self.version} by {self.writer.metric}: attach it to a "
                 "version that fits"
             )
+        if self.id_type:
+            return self.id_type
+        first = self.asked(lambda: self.client.scroll(self.collection, limit=1, with_payload=False)[0])
+        return "int" if first and isinstance(first[0].id, int) else "string"
 
-    def _pages(self, rows: int, *, vectors: bool) -> Iterator[list[Any]]:
-        offset, wanted = None, ([self.at.vector] if self.at.vector else True) if vectors else False
+    def pages(self, rows: int, *, vectors: bool) -> Iterator[list[Row]]:
+        """By Qdrant's own pages."""
+        offset: Any = None
         while True:
-            at = offset
-            page, offset = self._asked(
-                lambda at=at: self.client.scroll(  # type: ignore[misc]
-                    self._name, limit=rows, offset=at, with_payload=False, with_vectors=wanted
+            page, offset = self.asked(
+                lambda at=offset: self.client.scroll(  # type: ignore[misc]
+                    self.collection, limit=rows, offset=at, with_payload=False, with_vectors=self._vectors(vectors)
                 )
             )
             if page:
-                yield page
+                yield self._rows(page)
             if offset is None:
                 return
 
-    def _retrieved(self, ids: pa.Array, *, vectors: bool = False, payload: bool = False) -> Iterator[list[Any]]:
-        keys = self._keys(ids)
-        for start in range(0, len(keys), _PAGE):
-            some = keys[start : start + _PAGE]
-            yield self._asked(
-                lambda some=some: self.client.retrieve(self._name, some, with_payload=payload, with_vectors=vectors)  # type: ignore[misc]
+    def gotten(self, ids: list[Any], *, vectors: bool = False, columns: Sequence[str] = ()) -> list[Row]:
+        """Points; all of their payload, whose keys may hold dots."""
+        keys, payload = self._keys(ids), bool(columns)
+        found = self.asked(
+            lambda: self.client.retrieve(
+                self.collection, keys, with_payload=payload, with_vectors=self._vectors(vectors)
             )
+        )
+        return self._rows(found)
 
-    def _parsed(self, points: Sequence[Any]) -> tuple[pa.Array, Array]:
-        ids = self._column([p.id for p in points])
-        rows = [p.vector.get(self.at.vector) if isinstance(p.vector, dict) else p.vector for p in points]
-        if (none := next((i for i, row in enumerate(rows) if row is None), None)) is not None:
-            raise InvalidInput(
-                f"point {points[none].id!r:.80} of {self.at.name} has no vector: give it one, or remove it"
-            )
-        return ids, self.clean(ids, np.asarray(rows, dtype=np.float32))
-
-    def _column(self, ids: Sequence[Any]) -> pa.Array:
+    def column(self, ids: list[Any]) -> pa.Array:
+        """Ids of one kind."""
         wanted = int if self.id_type == "int" else str
         if (other := next((i for i in ids if not isinstance(i, wanted)), None)) is not None:
             raise InvalidInput(
                 f"{self.at.name} has ids of numbers and of UUIDs, such as {other!r:.80}: a gallery has one kind"
             )
-        return self.named(list(ids)) if ids else pa.array([], id_type(self.id_type))
+        return super().column(ids)
 
-    def _keys(self, ids: pa.Array) -> list[Any]:
-        listed = ids.to_pylist()
-        return listed if self.id_type == "int" else [i for i in listed if _is_uuid(i)]
+    def said(self, error: Exception) -> tuple[bool, Unavailable]:
+        """By its class and its status."""
+        if isinstance(error, ResponseHandlingException):
+            return True, Unavailable(f"{self.at.name} cannot be reached: check that it runs, then try again")
+        if not isinstance(error, UnexpectedResponse):
+            return False, Unavailable(f"{self.at.name} did not answer as it should: {type(error).__name__}")
+        if error.status_code in (401, 403):
+            return False, Unavailable(f"{self.at.name} refused the credentials: put its key into {_KEY}")
+        return False, Unavailable(f"{self.at.name} answered {error.status_code}: {error.reason_phrase}")
 
-    def _asked(self, do: Callable[[], T]) -> T:
-        """What the client gives, asked once more if it was not reached."""
-        for again in (True, False):
-            try:
-                return do()
-            except ResponseHandlingException as error:
-                if not again:
-                    raise Unavailable(
-                        f"{self.at.where} cannot be reached: check that it runs, then try again"
-                    ) from error
-            except UnexpectedResponse as error:
-                if error.status_code in (401, 403):
-                    raise Unavailable(f"{self.at.where} refused the credentials: put its key into {_KEY}") from error
-                raise Unavailable(f"{self.at.where} answered {error.status_code}: {error.reason_phrase}") from error
-            except ApiException as error:
-                raise Unavailable(f"{self.at.where} did not answer as it should: {type(error).__name__}") from error
-        raise AssertionError
+    def _vectors(self, wanted: bool) -> bool | list[str]:
+        return wanted and ([self.at.vector] if self.at.vector else True)
 
+    def _rows(self, points: Sequence[Any]) -> list[Row]:
+        name = self.at.vector
+        return [(p.id, p.vector.get(name) if isinstance(p.vector, dict) else p.vector, p.payload or {}) for p in points]
 
-def _is_uuid(id: str) -> bool:
-    try:
-        return str(UUID(id)) == id
-    except ValueError:
-        return False
+    def _keys(self, ids: list[Any]) -> list[Any]:
+        return ids if self.id_type == "int" else [i for i in ids if is_uuid(i)]

@@ -74,6 +74,12 @@ class Table:
         return {"columns": dict(self.columns)}
 
     @property
+    def lists(self) -> int:
+        """How many lists an index of kind ivfflat has."""
+        options = (self.known.get("ivfflat") or "").split(",")
+        return int(dict(o.split("=") for o in options if o).get("lists", "100"))
+
+    @property
     def name(self) -> sql.Composable:
         """The table, quoted."""
         return quoted(self.at)
@@ -102,6 +108,11 @@ class Table:
     def present(self) -> sql.Composable:
         """Which rows are items."""
         return sql.SQL("{} IS NOT NULL AND {} IS NOT NULL").format(self.vector, self.id)
+
+    @property
+    def any_width(self) -> bool:
+        """Whether the column of the vectors was declared without a width."""
+        return self.columns[self.at.vector or ""].endswith("(-1)")
 
     def of_schema(self, name: str) -> sql.Composable:
         """A function of pgvector, quoted."""
@@ -160,7 +171,7 @@ def table_of(connection: psycopg.Connection[Any], at: Attachment, writer: Writer
     name = quoted(at).as_string(connection)
     found = {n: (t, mod, schema) for n, t, mod, schema in connection.execute(_COLUMNS, [name])}
     if not found:
-        raise CorruptFile(f"there is no table {at.table!r:.120} at {at.where}: check its name, or detach it")
+        raise CorruptFile(f"there is no table {at.table!r:.120}: check its name, or detach it")
     for column in (at.id, at.vector, *at.labels.values()):
         if column not in found:
             raise CorruptFile(
@@ -188,7 +199,7 @@ def table_of(connection: psycopg.Connection[Any], at: Attachment, writer: Writer
     )  # fmt: skip
 
 
-def table_problem(connection: psycopg.Connection[Any], table: Table, of: str) -> SamespaceError | None:
+def table_problem(connection: psycopg.Connection[Any], table: Table, writer: Writer, of: str) -> SamespaceError | None:
     """What is wrong with the rows of a table, the first of each kind of mistake."""
     say = "give each item one row"
     if not table.unique:
@@ -204,6 +215,12 @@ def table_problem(connection: psycopg.Connection[Any], table: Table, of: str) ->
     )
     if (row := _first(connection, table, bad.format(table.id))) is not None:
         return InvalidInput(f"{of} has the id {row!r:.80}: ids are from 0, or texts of 1 to {_LONGEST_ID} characters")
+    if table.any_width:
+        other = sql.SQL("{}({}) <> {}").format(table.of_schema("vector_dims"), table.vector, sql.Literal(writer.dim))
+        if (row := _first(connection, table, other)) is not None:
+            return DimensionMismatch(
+                f"the vector of {row!r:.80} in {of} has not the {writer.dim} dimensions of {writer.ref}: mend it there, or remove it"
+            )
     norm = table.of_schema("l2_norm" if table.type == "halfvec" else "vector_norm")
     if (row := _first(connection, table, sql.SQL("{}({}) = 0").format(norm, table.vector))) is not None:
         return BadVector(f"the vector of {row!r:.80} in {of} holds only zeros: mend it there, or remove it")

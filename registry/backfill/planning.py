@@ -19,7 +19,7 @@ from registry.backfill.wishes import Counts, Wish
 from registry.batches import id_column
 from registry.errors import InvalidInput, NotFound
 from registry.home import Home
-from registry.members import members_of
+from registry.members import held_in, members_of
 from registry.services import advice, backfills, evidence, galleries, models, paths, studies, transforms
 from registry.study import items
 from registry.studying import MOST_ITEMS
@@ -110,7 +110,8 @@ def _refuse_unread(home: Home, session: Session, case: _Case, wish: Wish) -> Non
 
 def _refuse_elsewhere(home: Home, case: _Case) -> None:
     """Refuse where items are not written down here: steps of a run look at those that are."""
-    away = members_of(home, case.gallery).alone()
+    members = members_of(home, case.gallery)
+    away = members.alone(held_in(members.attached)) if members.attached else 0
     if away:
         raise InvalidInput(
             f"{away:,} items of {case.gallery.name} are in an attached store alone, which no backfill reads: append their vectors "

@@ -61,6 +61,11 @@ def attach(
     click.echo(
         f"attached {segment.rows} vectors of {segment.version} to {name}, where they are: {segment.where or segment.backend}"
     )
+    if (effort := segment.effort) is not None:
+        click.echo(
+            f"by {effort.setting} {effort.value} its index finds {effort.recall:.1%} of the 10 nearest to {effort.queries} of "
+            "its rows"
+        )
 
 
 @click.command("detach")

@@ -67,7 +67,7 @@ class OpenIndexes:
 class IndexedBackend(LanceBackend):
     """A segment in Lance with an index over most of its rows: newer ones are searched exactly, and merged."""
 
-    capabilities: frozenset[Capability] = LanceBackend.capabilities | {"search", "filter"}
+    capabilities: frozenset[Capability] = LanceBackend.capabilities | {"search"}
 
     def __init__(self, stored: LanceBackend, opened: OpenIndex, indexes: OpenIndexes) -> None:
         super().__init__(

@@ -15,7 +15,7 @@ from registry.refs import check_name
 from registry.services import pages
 from registry.services.audit import record
 from registry.tables import GalleryRow, ModelRow, SegmentRow, VersionRow, now
-from registry.types import Gallery, Page, Segment
+from registry.types import Effort, Gallery, Page, Segment
 
 __all__ = ["create", "galleries", "gallery", "locked", "segment", "set_preview_url", "to_gallery", "to_segment"]
 
@@ -160,7 +160,16 @@ def to_segment(version: str, rows: int, lance_version: int, backend: Mapping[str
     if backend is None:
         return Segment(version, rows, lance_version)
     where = backend["where"] + (f" {backend['table']}" if backend["table"] else "")
-    return Segment(version, rows, lance_version, backend["kind"], where, tuple(backend["capabilities"]))
+    effort = backend["seen"].get("effort")
+    return Segment(
+        version,
+        rows,
+        lance_version,
+        backend["kind"],
+        where,
+        tuple(backend["capabilities"]),
+        effort and Effort(**effort),
+    )
 
 
 def _made(row: GalleryRow, segments: Iterable[Segment]) -> Gallery:

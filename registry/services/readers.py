@@ -17,7 +17,7 @@ from registry.services.evidence import RANKING_METRIC, release_order
 from registry.services.galleries import to_segment
 from registry.services.paths import best_meetings
 from registry.tables import EvaluationRow, GalleryRow, ModelRow, SegmentRow, TransformRow, VersionRow
-from registry.types import Model, Path
+from registry.types import Effort, Model, Path
 
 __all__ = ["Reader", "Readers", "Stored", "readers", "stored"]
 
@@ -28,7 +28,7 @@ _MEASURED, _LINKED = 60, 200  # versions that are looked at: those measured last
 class Stored:
     """A segment: the vectors that a version, by row id too, stored; `lance_version` is the state that counts.
 
-    `capabilities` are those of an engine that had them before, of the kind `backend`; see `Segment`.
+    `capabilities` and `effort` are those of an engine that had them before, of the kind `backend`; see `Segment`.
     """
 
     version: str
@@ -41,6 +41,7 @@ class Stored:
     backend: str = "lance"
     where: str | None = None
     capabilities: tuple[str, ...] = ()
+    effort: Effort | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,10 @@ def stored(session: Session, gallery: str, *, among: Collection[str] | None = No
     ]
 
 
-def _place(version: str, backend: Mapping[str, Any] | None) -> tuple[str, str | None, tuple[str, ...]]:
-    """What keeps a segment, where, and what it does itself."""
+def _place(version: str, backend: Mapping[str, Any] | None) -> tuple[str, str | None, tuple[str, ...], Effort | None]:
+    """What keeps a segment, where, what it does itself, and by how much effort."""
     found = to_segment(version, 0, 0, backend)
-    return found.backend, found.where, found.capabilities
+    return found.backend, found.where, found.capabilities, found.effort
 
 
 def readers(

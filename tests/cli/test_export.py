@@ -1,6 +1,7 @@
 """`samespace gallery export`, and what was exported read back: appended, and attached."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ import pytest
 from registry import connect
 from registry.exporting import export
 from registry.transforms import Prefix
+from registry.types import Embeddings
 
 
 @pytest.fixture
@@ -71,6 +73,20 @@ def test_mistakes_are_one_line_and_write_nothing(call, tmp_path):
         done = call("gallery", "export", name, tmp_path / target, "--into", "m/1", code=1)
         assert said in done.stderr and len(done.stderr.splitlines()) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["home", "there"]
+
+
+def test_one_long_id_takes_its_room_a_block_at_a_time(tmp_path, rows):
+    long = "é" * 512
+    blocks = [
+        Embeddings(np.array(ids, object), rows(len(ids), 2), "m/1", {}) for ids in ([*map(str, range(50_000))], [long])
+    ]
+    tracemalloc.start()
+    assert export(blocks, tmp_path / "v") == 50_001
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50e6 < (tmp_path / "v" / "ids.npy").stat().st_size
+    found = np.load(tmp_path / "v" / "ids.npy", mmap_mode="r")
+    assert found[[0, 49_999, 50_000]].tolist() == ["0", "49999", long]
 
 
 def test_a_scan_that_fails_leaves_nothing(call, tmp_path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import uuid
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import faiss
 import numpy as np
@@ -17,6 +20,7 @@ from registry.backends.attached import Writer
 from registry.backends.engines import Engines
 from registry.backends.opening import attached
 from registry.batches import Target, checked
+from registry.errors import CorruptFile, DimensionMismatch, InvalidInput, Unavailable
 from registry.gallery import Dataset, OpenDatasets
 
 
@@ -137,10 +141,7 @@ def test_npy(tmp_path, engines, one_file):
     conformance.check(make)
 
 
-INDEXES = {
-    "flat": ("Flat", True), "hnsw": ("HNSW16", True), "ivf": ("IVF4,Flat", True), "rotated": ("RR8,Flat", True),
-    "sq": ("SQ8", False),
-}  # fmt: skip
+INDEXES = {"flat": "Flat", "hnsw": "HNSW16", "ivf": "IVF4,Flat", "rotated": "RR8,Flat"}
 
 
 def saved(folder, factory, ids, vectors, metric, own):
@@ -166,15 +167,85 @@ def saved(folder, factory, ids, vectors, metric, own):
     return attachment("faiss", str(path), ids=None if own else str(beside))
 
 
-@pytest.mark.parametrize("index", ["flat", "hnsw", "ivf", "rotated"])
+@pytest.mark.parametrize("index", INDEXES)
 def test_faiss(tmp_path, engines, index):
-    factory, _ = INDEXES[index]
-
     def make(ids, vectors, metric, labels):
         own = None if ids.type == pa.string() else "ivf" if index == "ivf" else "map"
-        return opened(engines, metric, saved(tmp_path, factory, ids, vectors, metric, own))
+        return opened(engines, metric, saved(tmp_path, INDEXES[index], ids, vectors, metric, own))
 
     conformance.check(make)
+
+
+@pytest.mark.parametrize(
+    ("factory", "reads"),
+    [("OPQ4,IVF4,PQ4x4", True), ("IDMap2,OPQ4,IVF4,PQ4x4", False), ("IVF4,PQ4x4fs", False), ("PQ4x4", True),
+     ("PQ4x4fs,RFlat", True)],
+)  # fmt: skip
+def test_a_compressed_faiss_index_leaves_items_out(tmp_path, engines, factory, reads):
+    ids, vectors, _ = conformance.rows_of(False)
+    index = faiss.index_factory(vectors.shape[1], factory)
+    index.train(np.random.default_rng(1).standard_normal((300, vectors.shape[1])).astype(np.float32))
+    for ivf in [faiss.extract_index_ivf(index)] if "IVF" in factory else []:
+        ivf.nprobe = 4
+    own = "IDMap" in factory or factory == "OPQ4,IVF4,PQ4x4"
+    index.add_with_ids(vectors, ids.to_numpy()) if own else index.add(vectors)
+    faiss.write_index(index, str(tmp_path / "v.faiss"))
+    backend = opened(engines, "l2", attachment("faiss", str(tmp_path / "v.faiss")))
+    assert ("read" in backend.capabilities) == reads
+    queries, everything = vectors[:20], len(ids)
+    whole, scores = backend.search(queries, everything, metric="l2")
+    some = pa.array(np.unique(whole[:, :2]))
+    for given, kept in (({"without": some}, ~np.isin(whole, some)), ({"among": some}, np.isin(whole, some))):
+        found, by = backend.search(queries, 5, metric="l2", **given)
+        for row in range(len(queries)):
+            there = kept[row] & np.isfinite(scores[row])
+            assert np.isin(found[row], whole[row][there]).all(), "nothing that was left out, nothing twice"
+            assert np.allclose(by[row], scores[row][there][:5]), "and what is nearest of the rest"
+
+
+def test_a_faiss_index_that_was_replaced_is_let_go(tmp_path, engines):
+    ids, vectors, _ = conformance.rows_of(False)
+    at = saved(tmp_path, "Flat", ids, vectors, "l2", None)
+    before = opened(engines, "l2", at)
+    parsed = weakref.ref(before.opened.numbers)
+    del before
+    assert parsed() is not None, "it stays open for whoever comes next"
+    index = faiss.IndexFlatL2(vectors.shape[1])
+    index.add(vectors + 1)
+    faiss.write_index(index, at.where)
+    os.utime(at.where, ns=(1, 1))
+    assert np.array_equal(opened(engines, "l2", at).rows(np.arange(3)), vectors[:3] + 1)
+    assert parsed() is None
+
+
+def test_files_of_one_name_in_two_folders_are_two(tmp_path, engines):
+    ids, vectors, _ = conformance.rows_of(True)
+    other = pa.array([f"other {i:04}" for i in range(len(ids))])
+    for folder, names in (("a", ids), ("b", other)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "v").write_text("\n".join(i.ljust(12) for i in names.to_pylist()), encoding="utf-8")
+        os.utime(tmp_path / folder / "v", ns=(1, 1))
+    found = []
+    for folder in ("a", "b"):
+        (tmp_path / "c").mkdir(exist_ok=True)
+        np.save(tmp_path / "v.npy", vectors)
+        (tmp_path / "v.npy").rename(tmp_path / "c" / "v")
+        at = attachment("npy", str(tmp_path / "c" / "v"), ids=str(tmp_path / folder / "v"))
+        found.append(opened(engines, "l2", at))
+        assert found[-1].count() == len(ids), "vectors and ids, though both are called v"
+    index = saved(tmp_path, "Flat", ids, vectors, "l2", None)
+    for folder in ("a", "b"):
+        found.append(opened(engines, "l2", attachment("faiss", index.where, ids=str(tmp_path / folder / "v"))))
+    assert [b.ids()[0].as_py().split()[0] for b in found] == ["item", "other"] * 2
+    assert len({b.state for b in found}) == 4
+
+
+def test_one_faiss_index_is_held_to_the_width_of_each_version(tmp_path, engines):
+    ids, vectors, _ = conformance.rows_of(False)
+    at = saved(tmp_path, "Flat", ids, vectors, "l2", None)
+    opened(engines, "l2", at)
+    with pytest.raises(DimensionMismatch, match="has 8 dimensions, m/2 has 9"):
+        attached("g", Writer("m/2", 9, "l2", False), "", at, engines).search(np.ones((1, 9)), 1, metric="l2")
 
 
 def test_a_faiss_index_that_cannot_give_vectors_back(tmp_path, engines, monkeypatch):
@@ -213,12 +284,12 @@ def test_qdrant(engines):
 def test_milvus(tmp_path, engines):
     pymilvus = pytest.importorskip("pymilvus")
     where = str(tmp_path / "milvus.db")
+    client = engines.get(("milvus", where), lambda: pymilvus.MilvusClient(where))
     metrics = {"cosine": "COSINE", "dot": "IP", "l2": "L2"}
 
     def make(ids, vectors, metric, labels):
         name = f"c{uuid.uuid4().hex}"
         at = attachment("milvus", where, table=name, id="key", labels={"class": "kind"})
-        client = attached("g", Writer("m/1", 8, metric, False), "", at, engines).client
         schema = client.create_schema()
         strings = ids.type == pa.string()
         schema.add_field(
@@ -237,6 +308,54 @@ def test_milvus(tmp_path, engines):
 
     conformance.check(make, metrics=["dot"], strings=[True])
     conformance.check(make, metrics=["l2"], strings=[False])
+
+
+def test_a_qdrant_request_names_few_ids(engines, monkeypatch):
+    qdrant = pytest.importorskip("qdrant_client")
+    models, where = qdrant.models, "http://qdrant.invalid:6333"
+    client = engines.get(("qdrant", where), lambda: qdrant.QdrantClient(":memory:"))
+    client.create_collection("c", models.VectorParams(size=8, distance=models.Distance.EUCLID))
+    ids, vectors, labels = conformance.rows_of(False)
+    points = zip(ids.to_pylist(), vectors.tolist(), labels, strict=True)
+    client.upsert("c", [models.PointStruct(id=i, vector=x, payload={"kind": label}) for i, x, label in points])
+    backend = opened(engines, "l2", attachment("qdrant", where, table="c", labels={"class": "kind"}))
+    wanted = backend.search(vectors[:20], 5, metric="l2", without=ids.slice(0, 40))
+    asked, batch = [], client.query_batch_points
+    monkeypatch.setattr(client, "query_batch_points", lambda name, some: asked.append(len(some)) or batch(name, some))
+    for named, steps in ((1 << 18, [20]), (200, [4] * 5), (30, [])):
+        monkeypatch.setattr("registry.backends.collection.NAMED", named)
+        monkeypatch.setattr("registry.backends.qdrant.NAMED", named)
+        asked.clear()
+        found = backend.search(vectors[:20], 5, metric="l2", without=ids.slice(0, 40))
+        assert asked == steps and np.array_equal(found[0], wanted[0]) and np.allclose(found[1], wanted[1], rtol=1e-3)
+    client.set_payload("c", {"kind": 7}, points=[int(ids[3].as_py())])
+    with pytest.raises(InvalidInput, match="'class' of qdrant c is of many types"):
+        backend.look()
+
+
+def test_milvus_is_not_made_and_says_when_it_refuses(tmp_path, engines):
+    pytest.importorskip("pymilvus")
+    import grpc
+
+    at = attachment("milvus", str(tmp_path / "typo.db"), table="c")
+    with pytest.raises(CorruptFile, match=r"there is no file .*typo\.db"):
+        opened(engines, "l2", at)
+    assert list(tmp_path.iterdir()) == []
+
+    class Refuses(grpc.GenericRpcHandler):
+        def service(self, details):
+            return grpc.unary_unary_rpc_method_handler(
+                lambda _, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you")
+            )
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Refuses()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with pytest.raises(Unavailable, match="refused the credentials: put its key into SAMESPACE_MILVUS_KEY"):
+            opened(engines, "l2", attachment("milvus", f"http://127.0.0.1:{port}", table="c"))
+    finally:
+        server.stop(None)
 
 
 def test_the_suite_finds_what_does_not_hold(tmp_path):
