@@ -10,7 +10,7 @@ import click
 
 from registry.cli.backfills import duration, show_backfill, show_backfills
 from registry.cli.context import Context, pass_context, plain
-from registry.errors import InvalidInput
+from registry.errors import InvalidInput, NotFound
 from registry.types import BACKFILL_ORDERS
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def plan(context: Context, /, gallery: str, counts: Path | None, is_timed: bool,
     with context.open() as reg:
         found = reg.plan_backfill(gallery, **wish, counts=_counts(counts) if counts else None)
         pace = _timed(context, reg, found.id, wish["encoder"]) if is_timed else None
+        is_held = _has_canaries(reg, found.version)
     if context.report({**_plain(found), "timed": pace}):
         return
     show_backfill(context, found)
@@ -65,8 +66,27 @@ def plan(context: Context, /, gallery: str, counts: Path | None, is_timed: bool,
         seconds = found.total / min(pace, found.rate or pace)
         click.echo(f"\nthe first batch went at {pace:,.1f} items/s: all takes {duration(seconds)}")
     if not wish["dry_run"]:
-        named = f" --trust {shlex.quote(wish['encoder'])}" if context.is_server and wish["encoder"] else ""
-        click.echo(f"\nrun it with 'samespace backfill run {found.id}{named}'")
+        click.echo(f"\nrun it with {_command(context, found)}")
+    if not is_held:
+        click.secho(
+            f"{found.version} has no canaries, by which a run could tell its encoder from another: 'reg.add_canaries' adds some",
+            fg="yellow",
+        )
+
+
+def _has_canaries(reg: Connection, version: str) -> bool:
+    try:
+        reg.canaries(version)
+    except NotFound:
+        return False
+    return True
+
+
+def _command(context: Context, found: Backfill) -> str:
+    if found.encoder is None:
+        return f"reg.run_backfill({found.id!r}, encode=function), as it was planned without an encoder"
+    named = f" --trust {shlex.quote(found.encoder)}" if context.is_server else ""
+    return f"'samespace backfill run {found.id}{named}'"
 
 
 def _timed(context: Context, reg: Connection, id: str, named: str | None) -> float:
