@@ -16,7 +16,10 @@ import numpy as np
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
+from flask import Flask
+from jinja2 import FileSystemBytecodeCache
 from sqlalchemy import Engine, NullPool, create_engine, make_url, text
+from werkzeug.routing import Rule
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from registry import connect
@@ -72,6 +75,24 @@ def _fresh_stores_of_runs_are_copies(tmp_path_factory: pytest.TempPathFactory) -
     tracking.require = require
     yield
     tracking.require = plain
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _applications_compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Most tests have an application of their own: its routes and templates are compiled for the first one alone."""
+    options, plain, known = Flask.jinja_options, Rule._compile_builder, {}
+    cache = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+    Flask.jinja_options = {**options, "bytecode_cache": cache}
+
+    def compiled(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        key = (tuple(rule._trace), repr(rule.defaults), append_unknown)
+        if key not in known:
+            known[key] = plain(rule, append_unknown)
+        return known[key]
+
+    Rule._compile_builder = compiled
+    yield
+    Flask.jinja_options, Rule._compile_builder = options, plain
 
 
 def _copied(source: Engine, target: Path) -> None:

@@ -60,7 +60,6 @@ def test_a_backfill_from_plan_to_rollback(shop, samespace):
     assert "0 vectors of it are there" in shown
 
 
-
 def test_a_plan_says_how_it_is_run_and_what_nothing_will_check(shop, samespace):
     plan = ("--home", shop, "backfill", "plan", "shelf", "--into", "m/2")
     shown = samespace(*plan).stdout
@@ -69,6 +68,7 @@ def test_a_plan_says_how_it_is_run_and_what_nothing_will_check(shop, samespace):
     with connect(shop) as reg:
         reg.add_canaries("m/2", ["a", "b"], [[1.0, 2.0], [2.0, 1.0]])
     assert "canaries" not in samespace(*plan, "--encoder", "shopping:encode", "--dry-run").stdout
+
 
 def test_ctrl_c_pauses_it_and_resume_goes_on(shop, samespace):
     with connect(shop) as reg:
