@@ -6,6 +6,8 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from ssl import SSLContext
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -29,6 +31,12 @@ _LONGEST_SILENCE_S = 3600.0  # between two lines: measuring one pair of versions
 _TRIED_AGAIN = (429, 502, 503, 504)
 
 
+@cache
+def _certificates() -> SSLContext:
+    """Whom https is trusted by; reading them takes longer than a request, so once is enough."""
+    return httpx.create_ssl_context()
+
+
 class Transport:
     """One server, and the token that it is asked with."""
 
@@ -45,7 +53,7 @@ class Transport:
         # An API has no redirects, and following one could carry the token elsewhere.
         self._http = httpx.Client(
             base_url=f"{self.url}/api/v1", headers=headers, timeout=httpx.Timeout(timeout, connect=_CONNECT_S),
-            follow_redirects=False,
+            follow_redirects=False, verify=_certificates(),
         )  # fmt: skip
 
     def close(self) -> None:
