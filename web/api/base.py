@@ -28,7 +28,21 @@ __all__ = [
 MOST_ITEMS = 1000
 
 
-class Problem(BaseModel):
+class SchemaOnce(BaseModel):
+    """A model whose schema is made once: it is asked for by every route, or with every request."""
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The schema; whoever takes it leaves it as it is."""
+        return _schema(cls, args, tuple(kwargs.items()))
+
+
+@cache
+def _schema(cls: type[SchemaOnce], args: tuple[Any, ...], kwargs: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    return super(SchemaOnce, cls).model_json_schema(*args, **dict(kwargs))
+
+
+class Problem(SchemaOnce):
     """What went wrong: a stable code, one line for people, and the id under which the server's log has it."""
 
     class Error(BaseModel):
@@ -58,20 +72,10 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Query(BaseModel):
+class Query(SchemaOnce):
     """The parameters of an address."""
 
     model_config = ConfigDict(extra="forbid")
-
-    @classmethod
-    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The schema, made once: it is asked for with every request."""
-        return _schema(cls, args, tuple(kwargs.items()))
-
-
-@cache
-def _schema(cls: type[Query], args: tuple[Any, ...], kwargs: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
-    return super(Query, cls).model_json_schema(*args, **dict(kwargs))
 
 
 class Arrow(RawModel):
