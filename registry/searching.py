@@ -70,7 +70,7 @@ def search(
         if len(given) != len(rows):
             raise InvalidInput(f"side has {len(given)} vectors by {ref} for {len(rows)} queries: give one for each")
     best = None
-    for place, (source, query_side, compared) in enumerate(plan.segments):
+    for place, (source, query_side, compared) in enumerate(plan.segments if len(rows) else ()):
         mapped = _mapped(query_side, rows, sides.get(source.version))
         found = None
         if elsewhere is not None and first is None and among is None and not _has_index(source):

@@ -93,6 +93,14 @@ def test_roundtrip(reg, rows, id_type, dtype):
     assert (gallery.items, [(s.version, s.rows) for s in gallery.segments]) == (30, [("m/1", 30)])
 
 
+@pytest.mark.embedded
+def test_a_search_of_no_queries_finds_the_path_and_reads_nothing(filled, monkeypatch):
+    monkeypatch.setattr(filled._home, "indexes", None)
+    hits = filled.search("g", np.empty((0, 4), np.float32), version="m/1", k=3)
+    assert hits.ids.shape == hits.scores.shape == (0, 3)
+    assert list(hits.path) == ["m/1"]
+
+
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
 @pytest.mark.parametrize("id_type", ["string", "int"])
 @pytest.mark.parametrize("in_memory", [True, False])
