@@ -3,9 +3,9 @@ PYTHON ?= python3
 HOME_DIR ?= ./demo
 SERVE ?= 1
 BIN := .venv/bin
-# Three processes with a thread each, since tests wait for servers and browsers a good deal; a file stays in one of
+# Four processes with a thread each, since tests wait for servers and browsers a good deal; a file stays in one of
 # them, with what it sets up once, and files go in the order of tests/conftest.py.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo serve client test check format bench vendor clean
 
