@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def operations(home: Path, galleries: str | None, x: Any, asked: Any) -> dict[st
         step("append all", lambda: reg.append("g", version="m/1", ids=range(len(x)), vectors=x))
         for turn in range(2):
             ids = range(len(x) + 1000 * turn, len(x) + 1000 * (turn + 1))
-            step("append 1,000 more", lambda ids=ids: reg.append("g", version="m/1", ids=ids, vectors=x[:1000]))  # type: ignore[misc]
+            step("append 1,000 more", partial(reg.append, "g", version="m/1", ids=ids, vectors=x[:1000]))
     with connect(home) as reg:
         step("scan, opened just now", lambda: sum(len(block.ids) for block in reg.scan("g", into="m/1")))
         step("scan again", lambda: sum(len(block.ids) for block in reg.scan("g", into="m/1")))

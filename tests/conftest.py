@@ -161,6 +161,16 @@ def _postgres_database(server: str) -> Iterator[str]:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
+@pytest.fixture(scope="module")
+def pgvector(postgres_server: str) -> Iterator[tuple[str, psycopg.Connection]]:
+    """The address of a database with pgvector, and a connection to it."""
+    with _postgres_database(postgres_server) as url:
+        where = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(where, autocommit=True) as connection:
+            connection.execute("CREATE EXTENSION vector")
+            yield where, connection
+
+
 _LONGEST = (
     "test_demo.py", "test_readme.py", "test_cluster.py", "test_running.py", "test_processes.py", "test_kill.py", "test_importing.py",
     "test_methods.py", "test_serving.py", "test_corruption.py", "test_distributed.py", "test_description.py",
@@ -250,11 +260,13 @@ def reg(home: Path, database_url: str | None, served: bool, _empty_home: Path) -
 
 
 @contextmanager
-def serving(registry: Registry) -> Iterator[str]:
+def serving(registry: Registry, settings: object = None) -> Iterator[str]:
     """The address of a server of `registry`, in a thread of this process."""
     from web import create_app
 
-    server = make_server("127.0.0.1", 0, create_app(registry), threaded=True, request_handler=_Handler)
+    server = make_server(
+        "127.0.0.1", 0, create_app(registry, settings=settings), threaded=True, request_handler=_Handler
+    )
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ class MilvusBackend(Collection):
 
     def _check_metric(self) -> None:
         for name in self.asked(lambda: self.client.list_indexes(self.collection)):
-            index = self.asked(lambda name=name: self.client.describe_index(self.collection, name))  # type: ignore[misc]
+            index = self.asked(partial(self.client.describe_index, self.collection, name))
             if index.get("field_name") == self._vector and index["metric_type"] != _METRICS[self.writer.metric]:
                 raise InvalidInput(
                     f"{self.at.name} compares by {index['metric_type']}, {self.version} by {self.writer.metric}: attach it to "

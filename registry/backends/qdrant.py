@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pyarrow as pa
@@ -63,7 +63,7 @@ class QdrantBackend(Collection):
                 models.QueryRequest(query=q.astype(float).tolist(), using=self.at.vector, limit=k, filter=wanted)
                 for q in queries[start : start + step]
             ]
-            for answer in self.asked(lambda asked=asked: self.client.query_batch_points(self.collection, asked)):  # type: ignore[misc]
+            for answer in self.asked(partial(self.client.query_batch_points, self.collection, asked)):
                 yield [(p.id, -(p.score**2) if metric == "l2" else p.score) for p in answer.points]
 
     def checked(self) -> str:
@@ -96,8 +96,13 @@ class QdrantBackend(Collection):
         offset: Any = None
         while True:
             page, offset = self.asked(
-                lambda at=offset: self.client.scroll(  # type: ignore[misc]
-                    self.collection, limit=rows, offset=at, with_payload=False, with_vectors=self._vectors(vectors)
+                partial(
+                    self.client.scroll,
+                    self.collection,
+                    limit=rows,
+                    offset=offset,
+                    with_payload=False,
+                    with_vectors=self._vectors(vectors),
                 )
             )
             if page:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import psycopg
@@ -58,7 +58,7 @@ def tuned(pool: Pool, of: str, nearest: Nearest, ids: pa.Array, rows: Array) -> 
     recall, value = 0.0, 0
     for value in values:
         asked = replace(nearest, effort={name: value})
-        recall = _recall(own, exact, pool.ask(_searching(asked, rows), of, settings=asked.settings))
+        recall = _recall(own, exact, pool.ask(partial(asked.search, queries=rows), of, settings=asked.settings))
         if recall >= _WANTED:
             break
     return Effort(name, value, recall, len(own))
@@ -84,7 +84,7 @@ def _exact(pool: Pool, of: str, nearest: Nearest, rows: Array) -> tuple[Array, A
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE]
         try:
-            found.append(pool.ask(lambda c, part=part: nearest.exactly(c, part), of, timeout_ms=1000 * _EXACT_S))  # type: ignore[misc]
+            found.append(pool.ask(partial(nearest.exactly, queries=part), of, timeout_ms=1000 * _EXACT_S))
         except Unavailable as error:
             if not isinstance(error.__cause__, psycopg.errors.QueryCanceled):
                 raise
@@ -94,10 +94,6 @@ def _exact(pool: Pool, of: str, nearest: Nearest, rows: Array) -> tuple[Array, A
     if not found:
         return np.empty((0, nearest.k)), np.empty((0, nearest.k))
     return np.concatenate([ids for ids, _ in found]), np.concatenate([scores for _, scores in found])
-
-
-def _searching(nearest: Nearest, rows: Array) -> Callable[[psycopg.Connection], tuple[Array, Array]]:
-    return lambda connection: nearest.search(connection, rows)
 
 
 def _recall(own: Array, exact: tuple[Array, Array], found: tuple[Array, Array]) -> float:

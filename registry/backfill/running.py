@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
@@ -195,7 +196,7 @@ class _Run:
             vectors = self._vectors(portion)
             pace = self._pace.done(len(portion.ids)) if portion.ids else self._pace.measured
             before = self._found
-            self._found = self._again(lambda p=portion, v=vectors, s=pace: self._store(p, v, s))  # type: ignore[misc]
+            self._found = self._again(partial(self._store, portion, vectors, pace))
             self._tell()
             if _tenth(self._found) > _tenth(before):
                 self._measure()

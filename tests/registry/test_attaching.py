@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import faiss
 import numpy as np
-import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -39,15 +38,9 @@ CLASS = [f"c{i % 3}" for i in range(N)]
 
 
 @pytest.fixture(scope="module")
-def shop(postgres_server):
+def shop(pgvector):
     """The address of a database with pgvector, and a connection to it."""
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS attached")
-        connection.execute("CREATE DATABASE attached")
-    where = postgres_server.replace("/postgres?", "/attached?")
-    with psycopg.connect(where, autocommit=True) as connection:
-        connection.execute("CREATE EXTENSION vector")
-        yield where, connection
+    return pgvector
 
 
 @pytest.fixture
@@ -385,7 +378,7 @@ def test_an_engine_that_restarts_in_between_is_asked_again(shelf, shop, table, x
     ended = (
         shop[1]
         .execute(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'attached'"
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
         )
         .fetchone()
     )
@@ -652,7 +645,7 @@ def test_a_server_attaches_only_what_its_operator_listed(shelf, tmp_path, x):
     given = parquet(tmp_path / "v", x)
     (tmp_path / "link").symlink_to(tmp_path)
     allowed = Settings.read({}, attachable=f"postgresql://reader@db/shop,{tmp_path}/v")
-    with serving_with(shelf, allowed) as url, connect(url) as client:
+    with serving(shelf, allowed) as url, connect(url) as client:
         for wrong in (
             {**given, "where": str(tmp_path)},
             {**given, "where": f"{tmp_path}/v/../w"},
@@ -710,20 +703,3 @@ def test_the_page_shows_where_a_segment_lives(shelf, tmp_path, x):
     shelf.attach("files", version="m/1", **parquet(tmp_path / "v", x))
     page = create_app(shelf).test_client().get("/galleries/files").text
     assert str(tmp_path / "v") in page and "it can read, places, labels" in page
-
-
-@contextmanager
-def serving_with(registry, settings):
-    import threading
-
-    from werkzeug.serving import make_server
-
-    server = make_server("127.0.0.1", 0, create_app(registry, settings=settings), threaded=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import faiss
 import numpy as np
-import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -29,17 +28,6 @@ def engines():
     made = Engines()
     yield made
     made.close()
-
-
-@pytest.fixture(scope="module")
-def database(postgres_server):
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS shop")
-        connection.execute("CREATE DATABASE shop")
-    where = postgres_server.replace("/postgres?", "/shop?")
-    with psycopg.connect(where, autocommit=True) as connection:
-        connection.execute("CREATE EXTENSION vector")
-        yield where, connection
 
 
 def opened(engines, metric, at):
@@ -68,8 +56,8 @@ def test_lance(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "index"), [("vector", None), ("vector", "hnsw"), ("vector", "ivfflat"), ("halfvec", "hnsw")]
 )
-def test_pgvector(database, engines, kind, index):
-    where, connection = database
+def test_pgvector(pgvector, engines, kind, index):
+    where, connection = pgvector
     operators = {"cosine": "cosine", "dot": "ip", "l2": "l2"}
 
     def make(ids, vectors, metric, labels):
@@ -90,8 +78,8 @@ def test_pgvector(database, engines, kind, index):
 
 
 @pytest.mark.postgres
-def test_pgvector_with_keys_that_are_uuids(database, engines):
-    where, connection = database
+def test_pgvector_with_keys_that_are_uuids(pgvector, engines):
+    where, connection = pgvector
 
     def make(ids, vectors, metric, labels):
         connection.execute("DROP TABLE IF EXISTS by_uuid")
